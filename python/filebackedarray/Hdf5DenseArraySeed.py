@@ -1,0 +1,205 @@
+"""Dense datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+from delayedarray import (
+    DelayedArray,
+    chunk_grid,
+    chunk_shape_to_grid,
+    create_dask_array,
+    extract_dense_array,
+    is_masked,
+    wrap,
+)
+
+from . import _core
+from ._dask import dask_array
+from ._memory import allocate, as_bytes, engine_dtype
+from ._names import engine_name, engine_path
+from ._subset import Subset, select
+
+if TYPE_CHECKING:
+    import dask.array
+    import numpy.typing
+    from delayedarray import SimpleGrid
+
+__all__ = ["Hdf5DenseArray", "Hdf5DenseArraySeed"]
+
+_COST_FACTOR = 20
+"""Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
+
+
+class Hdf5DenseArraySeed:
+    """A dense HDF5 dataset, as the seed of a :py:class:`~delayedarray.DelayedArray.DelayedArray`.
+
+    The seed holds no open file: the path is opened for each read, so that the file can be used, replaced or removed
+    by others, and the seed can be pickled. What a read returns is of one state of the file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str,
+        dtype: numpy.typing.DTypeLike | None = None,
+        native_order: bool = False,
+    ) -> None:
+        """Look at the dataset; its values stay in the file.
+
+        Args:
+            path:
+                Path to the HDF5 file.
+
+            name:
+                Name of the dataset in the file.
+
+            dtype:
+                NumPy type of the array. Defaults to the type in the file; to any other, values are converted while
+                they are read, as :py:meth:`numpy.ndarray.astype` does.
+
+            native_order:
+                Whether to keep HDF5's order of dimensions, from slowest to fastest changing. The array then has the
+                shape that the file reports, and extracted arrays are C-contiguous. Otherwise the order is reversed,
+                as in R: the first dimension changes fastest, and extracted arrays are Fortran-contiguous. Neither
+                costs a transposition.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            OSError: If the file is not HDF5 or cannot be read.
+            KeyError: If the file has no such dataset.
+            TypeError: If the dataset's values are not numbers or booleans.
+        """
+        self._path = path
+        self._name = name
+        self._native_order = native_order
+        shape, stored, chunks = _core.inspect(engine_path(path), engine_name(name))
+        self._stored_dtype = numpy.dtype(stored)
+        self._dtype = self._stored_dtype if dtype is None else numpy.dtype(dtype)
+        if chunks is None:
+            # Contiguous: whole rows of the fastest changing dimension.
+            chunks = (*(1 for _ in shape[:-1]), *shape[-1:])
+        self._shape = shape if native_order else shape[::-1]
+        self._chunks = chunks if native_order else chunks[::-1]
+
+    @property
+    def dtype(self) -> numpy.dtype[Any]:
+        """NumPy type of the array."""
+        return self._dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of each dimension."""
+        return self._shape
+
+    @property
+    def path(self) -> str | os.PathLike[str]:
+        """Path to the HDF5 file, as it was given."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset in the file."""
+        return self._name
+
+
+@chunk_grid.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def chunk_grid_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> SimpleGrid:
+    """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: the dataset's chunks, or rows if it has none."""
+    return chunk_shape_to_grid(x._chunks, x._shape, cost_factor=_COST_FACTOR)
+
+
+@extract_dense_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def extract_dense_array_Hdf5DenseArraySeed(
+    x: Hdf5DenseArraySeed, subset: Sequence[Subset]
+) -> numpy.typing.NDArray[Any]:
+    """See :py:func:`~delayedarray.extract_dense_array.extract_dense_array`.
+
+    Each chunk that the subset touches is read and decoded once, on all threads.
+
+    Args:
+        x: The seed.
+        subset: For each dimension a range, slice, sequence or integer array of indices.
+
+    Returns:
+        A new array: C-contiguous if ``x`` is in native order, Fortran-contiguous otherwise.
+
+    Raises:
+        IndexError: If an index is out of bounds.
+        FileNotFoundError: If the file is gone.
+        OSError: If a chunk is damaged; the message names it.
+        NotImplementedError: If nothing decodes the dataset's filters.
+        MemoryError: If the result is larger than memory.
+        KeyboardInterrupt: On Ctrl-C, within a fraction of a second.
+    """
+    selection = select(subset, x._shape)
+    order = slice(None) if x._native_order else slice(None, None, -1)
+    target = engine_dtype(x._dtype, x._stored_dtype)
+    output = allocate(selection.lengths[order], target)
+    _core.read_dense(
+        engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, as_bytes(output)
+    )
+    if selection.restore is not None:
+        # Indexing gives C-contiguous copies of C-contiguous arrays.
+        output = output[numpy.ix_(*selection.restore[order])]
+    output = output.astype(x._dtype, copy=False)
+    return output if x._native_order else output.T
+
+
+@create_dask_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Array:
+    """See :py:func:`~delayedarray.create_dask_array.create_dask_array`."""
+    return dask_array(x, x._chunks)
+
+
+class Hdf5DenseArray(DelayedArray):  # type: ignore[misc]
+    """A dense HDF5 dataset as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
+
+    def __init__(self, path: str | os.PathLike[str] | Hdf5DenseArraySeed, name: str | None, **kwargs: Any) -> None:
+        """Make an array from a file, or from a seed that exists (as :py:func:`~delayedarray.wrap.wrap` does).
+
+        Args:
+            path:
+                Path to the HDF5 file; or a seed, and then the other arguments are ignored.
+
+            name:
+                Name of the dataset in the file.
+
+            kwargs:
+                Further arguments of :py:class:`Hdf5DenseArraySeed`.
+
+        Raises:
+            FileNotFoundError, OSError, KeyError, TypeError: As :py:class:`Hdf5DenseArraySeed`.
+        """
+        if isinstance(path, Hdf5DenseArraySeed):
+            seed = path
+        else:
+            seed = Hdf5DenseArraySeed(path, name, **kwargs)  # type: ignore[arg-type]
+        super().__init__(seed)
+
+    @property
+    def path(self) -> str | os.PathLike[str]:
+        """Path to the HDF5 file, as it was given."""
+        path: str | os.PathLike[str] = self.seed.path
+        return path
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset in the file."""
+        name: str = self.seed.name
+        return name
+
+
+@wrap.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def wrap_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> Hdf5DenseArray:
+    """See :py:func:`~delayedarray.wrap.wrap`."""
+    return Hdf5DenseArray(x, None)
+
+
+@is_masked.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def is_masked_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> bool:
+    """See :py:func:`~delayedarray.is_masked.is_masked`: never."""
+    return False

@@ -1,0 +1,63 @@
+"""The engine, written in Rust. Not part of the public interface but for the two functions about threads."""
+
+import os
+from collections.abc import Sequence
+from typing import Final, TypeAlias, final
+
+import numpy
+import numpy.typing
+
+_Path: TypeAlias = str | os.PathLike[str]
+_Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
+# Of one axis: (start, length, step), or strictly increasing indices.
+_Axis: TypeAlias = tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]
+
+OPTIMISED: Final[bool]
+
+def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
+def read_path(path: _Path, name: bytes) -> str: ...
+def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...
+def before_fork() -> None: ...
+def after_fork() -> None: ...
+def get_num_threads() -> int:
+    """Number of threads that read and decode.
+
+    Returns:
+        What was set by :py:func:`set_num_threads`, or else by the environment variable
+        ``FILEBACKEDARRAY_NUM_THREADS``, or else the number of cores that this process may use
+        (its affinity and the limits of its control group are respected).
+
+    Raises:
+        ValueError: If the environment variable is not a positive number.
+    """
+
+def set_num_threads(threads: int) -> int:
+    """Set the number of threads that read and decode, for all threads of this process.
+
+    Args:
+        threads: At least 1.
+
+    Returns:
+        The number before.
+
+    Raises:
+        ValueError: If ``threads`` is 0.
+        OverflowError: If ``threads`` is negative.
+    """
+
+@final
+class SparseMatrix:
+    def __new__(
+        cls,
+        path: _Path,
+        data: bytes,
+        indices: bytes,
+        indptr: bytes,
+        shape: tuple[int, int],
+        by_column: bool,
+    ) -> SparseMatrix: ...
+    def inspect(self) -> tuple[str, str, int]: ...
+    def read(
+        self, selection: Sequence[_Axis], dtype: str, index_dtype: str, by_column: bool
+    ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Bytes, _Bytes]: ...
+    def read_dense(self, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...

@@ -1,0 +1,70 @@
+"""Arrays for results, or a MemoryError before it is too late."""
+
+import math
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy
+import numpy.typing
+
+
+@cache
+def _machine_memory() -> int | None:
+    """Bytes of memory and swap of this machine, or None if it does not tell."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            swap = next(int(line.split()[1]) for line in lines if line.startswith("SwapTotal:"))
+    except (OSError, StopIteration):
+        swap = 0
+    return memory + swap * 1024
+
+
+def allocate(
+    shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False
+) -> numpy.typing.NDArray[Any]:
+    """Make a C-contiguous array.
+
+    Args:
+        shape: Its shape.
+        dtype: Type of its elements.
+        zero: Whether to fill it with zeros.
+
+    Returns:
+        The array.
+
+    Raises:
+        MemoryError: If there is not as much memory. Systems that promise more memory than they have would
+            otherwise end the process when the array is filled.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    memory = _machine_memory()
+    if memory is not None and size > memory:
+        raise MemoryError(
+            f"an array of shape {tuple(shape)} and dtype {dtype} takes {size} bytes, this machine has {memory};"
+            " read it in parts"
+        )
+    return numpy.zeros(shape, dtype) if zero else numpy.empty(shape, dtype)
+
+
+def as_bytes(array: numpy.typing.NDArray[Any]) -> numpy.typing.NDArray[numpy.uint8]:
+    """The memory of a C-contiguous array, for the engine to write to."""
+    return array.reshape(-1).view(numpy.uint8)
+
+
+def engine_dtype(dtype: "numpy.dtype[Any]", stored: "numpy.dtype[Any]") -> "numpy.dtype[Any]":
+    """The dtype that the engine should convert to on the way to ``dtype``.
+
+    Args:
+        dtype: What is asked for.
+        stored: What the file holds.
+
+    Returns:
+        ``dtype`` itself if the engine knows it, which converts while it reads; ``stored`` otherwise.
+    """
+    return dtype if dtype.kind in "biuf" and dtype.itemsize <= 8 else stored

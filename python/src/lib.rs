@@ -1,0 +1,149 @@
+//! Python bindings of the engine: converts arguments, lets go of the GIL, maps errors. Nothing else.
+
+#![deny(unsafe_code)]
+#![allow(missing_docs)] // What Python sees is documented in `_core.pyi`.
+
+// The one module with unsafe code: the memory of numpy's arrays.
+#[allow(unsafe_code)]
+mod arrays;
+mod errors;
+mod request;
+mod selection;
+
+use std::path::PathBuf;
+
+use filebackedarray::sparse::{self, Matrix, Types};
+use filebackedarray::{ElementType, dense, fork};
+use numpy::{PyArray1, PyReadwriteArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::arrays::{NumpyBytes, uninitialised};
+use crate::errors::raise;
+use crate::selection::axes;
+
+/// Shape, dtype and chunk shape (`None` without chunks) of a dataset.
+#[pyfunction]
+fn inspect<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+    let dataset = py.detach(|| dense::inspect(&path, name)).map_err(raise)?;
+    let shape = PyTuple::new(py, &dataset.shape)?;
+    let chunks = dataset.chunk_shape().map(|chunk| PyTuple::new(py, chunk)).transpose()?;
+    (shape, dataset.element.to_string(), chunks).into_pyobject(py)
+}
+
+#[pyfunction]
+fn read_path(py: Python<'_>, path: PathBuf, name: &[u8]) -> PyResult<String> {
+    py.detach(|| dense::read_path(&path, name)).map_err(raise)
+}
+
+#[pyfunction]
+fn read_dense(
+    py: Python<'_>,
+    path: PathBuf,
+    name: &[u8],
+    selection: Vec<Bound<'_, PyAny>>,
+    dtype: &str,
+    out: &Bound<'_, PyArray1<u8>>,
+) -> PyResult<()> {
+    let selection = axes(&selection)?;
+    let target = ElementType::from_numpy(dtype).map_err(raise)?;
+    let mut out = uninitialised(out)?;
+    request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
+}
+
+/// A compressed sparse matrix in a file.
+#[pyclass(frozen)]
+struct SparseMatrix(Matrix);
+
+#[pymethods]
+impl SparseMatrix {
+    #[new]
+    fn new(
+        path: PathBuf,
+        data: Vec<u8>,
+        indices: Vec<u8>,
+        indptr: Vec<u8>,
+        shape: [u64; 2],
+        by_column: bool,
+    ) -> Self {
+        Self(Matrix { path, data, indices, indptr, shape, by_column })
+    }
+
+    /// The dtypes of values and indices, and how many elements are stored.
+    fn inspect(&self, py: Python<'_>) -> PyResult<(String, String, u64)> {
+        let (types, count) = py.detach(|| sparse::inspect(&self.0)).map_err(raise)?;
+        Ok((types.data.to_string(), types.indices.to_string(), count))
+    }
+
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        selection: [Bound<'py, PyAny>; 2],
+        dtype: &str,
+        index_dtype: &str,
+        by_column: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let selection = axes(&selection)?;
+        let target = Types {
+            data: ElementType::from_numpy(dtype).map_err(raise)?,
+            indices: ElementType::from_numpy(index_dtype).map_err(raise)?,
+        };
+        let (rows, columns) = (&selection[0], &selection[1]);
+        let result = request::run(py, |control| {
+            if by_column == self.0.by_column {
+                sparse::read::<NumpyBytes>(&self.0, rows, columns, target, control)
+            } else {
+                sparse::read_transposed(&self.0, rows, columns, target, control)
+            }
+        })?;
+        let pointers = PyArray1::from_vec(py, result.pointers);
+        (pointers, result.indices.into_array(py), result.values.into_array(py)).into_pyobject(py)
+    }
+
+    fn read_dense(
+        &self,
+        py: Python<'_>,
+        selection: [Bound<'_, PyAny>; 2],
+        dtype: &str,
+        mut out: PyReadwriteArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let selection = axes(&selection)?;
+        let target = ElementType::from_numpy(dtype).map_err(raise)?;
+        let out = out.as_slice_mut()?;
+        request::run(py, |control| {
+            sparse::read_dense(&self.0, &selection[0], &selection[1], target, out, control)
+        })
+    }
+}
+
+#[pyfunction]
+fn get_num_threads() -> PyResult<usize> {
+    filebackedarray::num_threads().map_err(raise)
+}
+
+#[pyfunction]
+fn set_num_threads(threads: usize) -> PyResult<usize> {
+    filebackedarray::set_num_threads(threads).map_err(raise)
+}
+
+#[pyfunction]
+fn before_fork() {
+    fork::before();
+}
+
+#[pyfunction]
+fn after_fork() {
+    fork::after();
+}
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::{
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path, set_num_threads,
+    };
+
+    /// Whether the engine was built with optimisations.
+    #[pymodule_export]
+    const OPTIMISED: bool = !cfg!(debug_assertions);
+}

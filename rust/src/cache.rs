@@ -1,0 +1,119 @@
+//! What was learned of files, kept for the next request: descriptions, chunk indexes, pointers of matrices.
+//!
+//! Everything is kept under the identity of the file that it was learned from and the name of the dataset,
+//! so a file that was changed or replaced is looked at anew.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use crate::chunks::ChunkIndex;
+use crate::dataset::Dataset;
+use crate::identity::Identity;
+
+/// Memory that the facts of all files may take together; the latest is kept whatever its size.
+const BUDGET: usize = 64 << 20;
+
+/// A file in some state, and the name of a dataset in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The file.
+    pub identity: Identity,
+    /// The dataset.
+    pub name: Vec<u8>,
+}
+
+/// The facts of one dataset, each once somebody has asked for it.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    dataset: Option<Arc<Dataset>>,
+    index: Option<Arc<ChunkIndex>>,
+    pointers: Option<Arc<[u64]>>,
+}
+
+impl Facts {
+    fn memory(&self) -> usize {
+        // A description is small; 1 KiB stands for it and the entry itself.
+        1024 + self.index.as_ref().map_or(0, |index| index.memory())
+            + self.pointers.as_ref().map_or(0, |pointers| size_of_val::<[u64]>(pointers))
+    }
+}
+
+struct Cache {
+    entries: Option<LruCache<Key, Facts>>,
+    memory: usize,
+}
+
+static CACHE: Mutex<Cache> = Mutex::new(Cache { entries: None, memory: 0 });
+
+fn lock() -> MutexGuard<'static, Cache> {
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds the cache, so that a child process of `fork` finds it whole.
+pub(crate) fn hold() -> impl Sized + 'static {
+    lock()
+}
+
+impl Cache {
+    fn get<T>(&mut self, key: &Key, field: impl Fn(&Facts) -> Option<T>) -> Option<T> {
+        self.entries.as_mut()?.get(key).and_then(field)
+    }
+
+    fn put(&mut self, key: &Key, change: impl FnOnce(&mut Facts)) {
+        let entries = self.entries.get_or_insert_with(LruCache::unbounded);
+        let mut facts = entries.pop(key).unwrap_or_default();
+        self.memory = self.memory.saturating_sub(facts.memory());
+        change(&mut facts);
+        self.memory += facts.memory();
+        entries.put(key.clone(), facts);
+        while self.memory > BUDGET && entries.len() > 1 {
+            if let Some((_, oldest)) = entries.pop_lru() {
+                self.memory = self.memory.saturating_sub(oldest.memory());
+            }
+        }
+    }
+}
+
+macro_rules! fact {
+    ($name:ident, $t:ty, $what:literal) => {
+        #[doc = concat!("The ", $what, ", found by `find` unless it is known already.")]
+        ///
+        /// # Errors
+        /// Those of `find`.
+        pub(crate) fn $name<E>(key: &Key, find: impl FnOnce() -> Result<$t, E>) -> Result<$t, E> {
+            if let Some(known) = lock().get(key, |facts| facts.$name.clone()) {
+                return Ok(known);
+            }
+            // Not under the lock: this takes time. Two threads may find the same out; nothing is lost.
+            let found = find()?;
+            lock().put(key, |facts| facts.$name = Some(found.clone()));
+            Ok(found)
+        }
+    };
+}
+
+fact!(dataset, Arc<Dataset>, "description of a dataset");
+fact!(index, Arc<ChunkIndex>, "chunk index of a dataset");
+fact!(pointers, Arc<[u64]>, "pointers of a compressed matrix");
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_kept_within_the_budget() {
+        let identity = Identity::of(&std::fs::metadata(file!().split_once('/').unwrap().1).unwrap());
+        let key = |number: u64| Key { identity, name: number.to_le_bytes().to_vec() };
+        let large = |number| {
+            pointers::<()>(&key(number), || Ok(vec![number; BUDGET / 8 / 4].into())).unwrap();
+        };
+        (0..3).for_each(large);
+        assert_eq!(pointers::<()>(&key(0), || Err(())).unwrap()[0], 0);
+        (3..6).for_each(large);
+        assert!(pointers::<()>(&key(1), || Err(())).is_err(), "the oldest is dropped");
+        assert_eq!(pointers::<()>(&key(5), || Err(())).unwrap()[0], 5);
+        assert!(lock().memory <= BUDGET);
+    }
+}

@@ -1,0 +1,150 @@
+//! What a dataset is and where its bytes are: what `hdf5` finds out and everything else works from.
+
+use crate::chunks::Grid;
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+
+/// Blocks of this many bytes stand in for chunks where a dataset has none: large enough to make the
+/// cost of a job small, small enough to stay in a core's cache.
+const BLOCK_BYTES: u64 = 1 << 20;
+
+/// A step of the pipeline that a chunk went through when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterStep {
+    /// The filter's registered number.
+    pub id: u32,
+    /// The name that the file gives it, often empty.
+    pub name: String,
+    /// Its parameters (HDF5's `cd_values`).
+    pub values: Vec<u32>,
+}
+
+/// How the file keeps the values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// In the object header itself; these are the bytes.
+    Compact(Vec<u8>),
+    /// One piece at this address; `None` if it was never written.
+    Contiguous(Option<u64>),
+    /// In chunks of this shape, each through the filters.
+    Chunked {
+        /// Shape of a chunk.
+        chunk: Vec<u64>,
+        /// In the order in which they were applied.
+        filters: Vec<FilterStep>,
+        /// Chunks that reach over the end of an axis went through no filter at all.
+        partial_unfiltered: bool,
+    },
+    /// In some way that only libhdf5 reads.
+    Library {
+        /// Which way that is.
+        reason: String,
+        /// Shape of a chunk, if there are chunks.
+        chunk: Option<Vec<u64>>,
+    },
+    /// Behind a filter that nothing at hand decodes: the shape can be known, the values cannot be read.
+    Undecodable {
+        /// The filter's name and number.
+        filter: String,
+        /// Shape of a chunk.
+        chunk: Vec<u64>,
+    },
+}
+
+/// A dataset, as far as reading it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// Extent of each axis, slowest first.
+    pub shape: Vec<u64>,
+    /// Type of a decoded value: that of the file on the direct path, a native one on the libhdf5 path.
+    pub element: ElementType,
+    /// Where the values are.
+    pub layout: Layout,
+    /// One value of `element`: what a chunk that was never written holds.
+    pub fill: Vec<u8>,
+}
+
+impl Dataset {
+    /// Number of elements.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when 64 bits cannot count them.
+    pub fn count(&self) -> Result<u64> {
+        self.shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent)).ok_or_else(|| {
+            Error::OutOfMemory(format!("a dataset of shape {:?} has too many elements", self.shape))
+        })
+    }
+
+    /// Shape of the file's chunks, if it has chunks.
+    pub fn chunk_shape(&self) -> Option<&[u64]> {
+        match &self.layout {
+            Layout::Chunked { chunk, .. } | Layout::Undecodable { chunk, .. } => Some(chunk),
+            Layout::Library { chunk, .. } => chunk.as_deref(),
+            Layout::Compact(_) | Layout::Contiguous(_) => None,
+        }
+    }
+
+    /// The grid in which the dataset is read: its chunks, or blocks where it has none.
+    ///
+    /// # Errors
+    /// Those of [`Grid::new`].
+    pub fn grid(&self) -> Result<Grid> {
+        match &self.layout {
+            Layout::Compact(_) => {
+                let whole: Vec<u64> = self.shape.iter().map(|&extent| extent.max(1)).collect();
+                Grid::new(&self.shape, &whole)
+            }
+            Layout::Chunked { chunk, .. }
+            | Layout::Undecodable { chunk, .. }
+            | Layout::Library { chunk: Some(chunk), .. } => Grid::new(&self.shape, chunk),
+            Layout::Contiguous(_) | Layout::Library { chunk: None, .. } => {
+                Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64))
+            }
+        }
+    }
+
+    /// Bytes of a decoded chunk of the grid.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when this machine cannot address that much.
+    pub fn chunk_bytes(&self, grid: &Grid) -> Result<usize> {
+        grid.chunk()
+            .iter()
+            .try_fold(self.element.size(), |product, &len| product.checked_mul(usize::try_from(len).ok()?))
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
+            .ok_or_else(|| {
+                Error::OutOfMemory(format!(
+                    "a chunk of shape {:?} is more than memory can hold",
+                    grid.chunk()
+                ))
+            })
+    }
+}
+
+/// Whole trailing axes, then a part of one, then ones: a block that is consecutive in the file.
+fn block_shape(shape: &[u64], element: u64) -> Vec<u64> {
+    let mut room = (BLOCK_BYTES / element).max(1);
+    let mut block = vec![1; shape.len()];
+    for (len, &extent) in block.iter_mut().zip(shape).rev() {
+        *len = extent.clamp(1, room);
+        room /= *len;
+        if *len < extent || room <= 1 {
+            break;
+        }
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_consecutive_and_bounded() {
+        assert_eq!(block_shape(&[10_000, 10_000], 4), [26, 10_000]);
+        assert_eq!(block_shape(&[50, 1_000_000_000], 8), [1, 131_072]);
+        assert_eq!(block_shape(&[3, 4, 5], 1), [3, 4, 5]);
+        assert_eq!(block_shape(&[], 8), [0u64; 0]);
+        assert_eq!(block_shape(&[0, 5], 8), [1, 5]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Reading a dataset, or any selection of it, into an array.
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::dataset::{Dataset, Layout};
+use crate::element::ElementType;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::pool::Control;
+use crate::reader::Request;
+use crate::scatter::{Kernel, Output};
+use crate::selection::Axis;
+
+/// What the dataset `name` of the file at `path` is.
+///
+/// # Errors
+/// [`crate::Error::FileNotFound`], [`crate::Error::NotFound`] when there is no such dataset,
+/// [`crate::Error::ElementType`] when its values have no numeric dtype, [`crate::Error::Unreadable`] and
+/// [`crate::Error::Io`] when it cannot be made sense of.
+pub fn inspect(path: &Path, name: &[u8]) -> Result<Arc<Dataset>> {
+    Request::run(path, |request| request.dataset(name))
+}
+
+/// Which path reads a dataset: `direct`, `libhdf5: ` and why, or `none: ` and why.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn read_path(path: &Path, name: &[u8]) -> Result<String> {
+    Ok(match &inspect(path, name)?.layout {
+        Layout::Compact(_) | Layout::Contiguous(_) | Layout::Chunked { .. } => "direct".into(),
+        Layout::Library { reason, .. } => format!("libhdf5: {reason}"),
+        Layout::Undecodable { filter, .. } => format!("none: filter {filter}"),
+    })
+}
+
+/// Reads a selection of a dataset into `out`, a C-contiguous array of the selection's shape whose elements
+/// are of type `target`.
+///
+/// When this fails, `out` holds parts of the result and parts of what it held before.
+///
+/// # Errors
+/// As [`inspect`]; [`crate::Error::Index`] when the selection leaves the dataset,
+/// [`crate::Error::Structure`] when it has another number of axes, [`crate::Error::Damaged`] when a chunk
+/// cannot be right, [`crate::Error::Filter`] when nothing decodes it, [`crate::Error::Interrupted`].
+pub fn read(
+    path: &Path,
+    name: &[u8],
+    selection: &[Axis],
+    target: ElementType,
+    out: &mut [MaybeUninit<u8>],
+    control: &Control<'_>,
+) -> Result<()> {
+    Request::run(path, |request| {
+        let reader = request.reader(name)?;
+        let kernel = Kernel::new(reader.dataset().element, target);
+        let plan = Plan::new(reader.grid().clone(), selection)?;
+        let output = Output::new(out, &plan, kernel)?;
+        reader.read(&plan, &output, control)
+    })
+}

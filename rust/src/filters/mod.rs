@@ -1,0 +1,298 @@
+//! Filters: from the bytes of a chunk in the file back to its values.
+//!
+//! One module a filter, each with the address of its specification. A filter knows nothing of files or
+//! chunks: it turns bytes into bytes and says what is wrong with them in a sentence, to which the caller
+//! adds the place.
+//!
+//! HDF5 applies a dataset's filters in the order of the list when it writes, so reading goes from the
+//! last to the first, leaving out those whose bit is set in the chunk's filter mask
+//! (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Filter Pipeline Message*).
+
+mod deflate;
+mod fletcher32;
+mod lzf;
+mod shuffle;
+
+use crate::dataset::FilterStep;
+
+/// What is the matter with some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// They cannot be right.
+    Damaged(String),
+    /// There is no memory for so many.
+    OutOfMemory(usize),
+}
+
+impl From<String> for Complaint {
+    fn from(message: String) -> Self {
+        Self::Damaged(message)
+    }
+}
+
+impl From<&str> for Complaint {
+    fn from(message: &str) -> Self {
+        Self::Damaged(message.to_owned())
+    }
+}
+
+/// A filter of the direct path with its parameters understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    Deflate,
+    Shuffle { element: usize },
+    Fletcher32,
+    Lzf,
+}
+
+impl Filter {
+    /// `None` for a filter that is not of the direct path.
+    fn new(step: &FilterStep) -> Option<Self> {
+        match step.id {
+            1 => Some(Self::Deflate),
+            // The first parameter is the element size; set by the library when the dataset was made.
+            2 => Some(Self::Shuffle { element: usize::try_from(*step.values.first()?).ok()? }),
+            3 => Some(Self::Fletcher32),
+            32000 => Some(Self::Lzf),
+            _ => None,
+        }
+    }
+
+    /// Length after the filter was applied to `input` bytes, where that does not depend on the bytes.
+    fn applied_len(self, input: usize) -> Option<usize> {
+        match self {
+            Self::Shuffle { .. } => Some(input),
+            Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
+            Self::Deflate | Self::Lzf => None,
+        }
+    }
+}
+
+impl Filter {
+    /// Most bytes that `input` bytes can decode to.
+    fn most(self, input: usize) -> usize {
+        match self {
+            Self::Shuffle { .. } | Self::Fletcher32 => input,
+            // 258 bytes from two bits (RFC 1951: a length code and a distance code of one bit each).
+            Self::Deflate => input.saturating_mul(258 * 4),
+            // 264 bytes from three.
+            Self::Lzf => input.saturating_mul(264 / 3),
+        }
+    }
+}
+
+/// The filters of a dataset, in the order in which they were applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pipeline {
+    filters: Vec<Filter>,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// The first step that is not of the direct path.
+    pub fn new(steps: &[FilterStep]) -> Result<Self, &FilterStep> {
+        let filters = steps.iter().map(|step| Filter::new(step).ok_or(step)).collect::<Result<_, _>>()?;
+        Ok(Self { filters })
+    }
+
+    /// Checks that `stored` bytes can decode to `len`, before memory is asked for because the file says so.
+    ///
+    /// # Errors
+    /// [`Complaint::Damaged`] when they cannot.
+    pub fn check_sizes(&self, mask: u32, stored: usize, len: usize) -> Result<(), Complaint> {
+        let active = self.filters.iter().enumerate().filter(|&(position, _)| !is_skipped(mask, position));
+        let most = active.fold(stored, |bytes, (_, filter)| filter.most(bytes));
+        if most < len {
+            return Err(format!("its {stored} bytes cannot decode to the {len} that there should be").into());
+        }
+        Ok(())
+    }
+
+    /// Decodes what stands in `scratch.input()` to exactly `len` bytes.
+    ///
+    /// # Errors
+    /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
+    pub fn decode<'s>(&self, mask: u32, len: usize, scratch: &'s mut Scratch) -> Result<&'s [u8], Complaint> {
+        for (position, &filter) in self.filters.iter().enumerate().rev() {
+            if is_skipped(mask, position) {
+                continue;
+            }
+            // What the steps before this one made of the chunk is what this one was given.
+            let expected = self.filters[..position]
+                .iter()
+                .enumerate()
+                .filter(|&(earlier, _)| !is_skipped(mask, earlier))
+                .try_fold(len, |len, (_, earlier)| earlier.applied_len(len));
+            // Two compressors in a row: the length between them is not known, but compressing
+            // incompressible bytes adds little to them.
+            let (limit, exact) = match expected {
+                Some(expected) => (expected, true),
+                None => (len.saturating_add(len / 8).saturating_add(4096), false),
+            };
+            let Scratch { current, next, inflater } = scratch;
+            let input = current.bytes();
+            let made = match filter {
+                Filter::Deflate => deflate::decode(inflater, input, next.prepare(limit)?)?,
+                Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
+                Filter::Shuffle { element } => {
+                    shuffle::decode(element, input, next.prepare(input.len())?);
+                    input.len()
+                }
+                Filter::Fletcher32 => {
+                    let verified = fletcher32::verify(input)?.len();
+                    current.truncate(verified);
+                    if exact && verified != limit {
+                        return Err(wrong_length(verified, limit));
+                    }
+                    continue;
+                }
+            };
+            if exact && made != limit {
+                return Err(wrong_length(made, limit));
+            }
+            next.truncate(made);
+            std::mem::swap(current, next);
+        }
+        let decoded = scratch.current.bytes();
+        if decoded.len() == len { Ok(decoded) } else { Err(wrong_length(decoded.len(), len)) }
+    }
+}
+
+/// Whether the chunk with this filter mask did not go through the filter at this position.
+fn is_skipped(mask: u32, position: usize) -> bool {
+    position < 32 && mask & (1 << position) != 0
+}
+
+fn wrong_length(found: usize, expected: usize) -> Complaint {
+    format!("{found} bytes where there should be {expected}").into()
+}
+
+/// Decodes one filter's bytes for libhdf5, which knows the filter only by its number.
+///
+/// # Errors
+/// A [`Complaint`] as [`Pipeline::decode`]'s.
+pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
+    lzf::decode(input, output)
+}
+
+/// Bytes that grow and never shrink, so that what was zeroed once is not zeroed again.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Room for `len` bytes, whose contents are whatever was there before.
+    fn prepare(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
+        if let Some(more) = len.checked_sub(self.bytes.len()) {
+            self.bytes.try_reserve_exact(more).map_err(|_| Complaint::OutOfMemory(len))?;
+            self.bytes.resize(len, 0);
+        }
+        self.len = len;
+        Ok(&mut self.bytes[..len])
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// What a worker needs to decode chunks one after another.
+pub struct Scratch {
+    current: Buffer,
+    next: Buffer,
+    inflater: libdeflater::Decompressor,
+}
+
+impl Scratch {
+    /// Room for a chunk's bytes as the file has them.
+    ///
+    /// # Errors
+    /// [`Complaint::OutOfMemory`].
+    pub fn input(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
+        self.current.prepare(len)
+    }
+
+    /// What [`Self::input`] was filled with.
+    pub fn filled(&self) -> &[u8] {
+        self.current.bytes()
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            current: Buffer::default(),
+            next: Buffer::default(),
+            inflater: libdeflater::Decompressor::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn step(id: u32, values: &[u32]) -> FilterStep {
+        FilterStep { id, name: String::new(), values: values.to_vec() }
+    }
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+        let mut out = vec![0; compressor.zlib_compress_bound(bytes.len())];
+        let len = compressor.zlib_compress(bytes, &mut out).unwrap();
+        out.truncate(len);
+        out
+    }
+
+    fn decode(pipeline: &Pipeline, mask: u32, input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
+        let mut scratch = Scratch::default();
+        scratch.input(input.len())?.copy_from_slice(input);
+        pipeline.decode(mask, len, &mut scratch).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn order_and_mask_are_respected() {
+        let values: Vec<u8> = (0..40u8).collect();
+        let mut shuffled = vec![0; 40];
+        for (i, &byte) in values.iter().enumerate() {
+            shuffled[(i % 4) * 10 + i / 4] = byte;
+        }
+        let pipeline = Pipeline::new(&[step(2, &[4]), step(1, &[6])]).map_err(|s| s.id).unwrap();
+        assert_eq!(decode(&pipeline, 0, &deflated(&shuffled), 40).unwrap(), values);
+        assert_eq!(decode(&pipeline, 0b01, &deflated(&values), 40).unwrap(), values);
+        assert_eq!(decode(&pipeline, 0b10, &shuffled, 40).unwrap(), values);
+        assert_eq!(decode(&pipeline, 0b11, &values, 40).unwrap(), values);
+    }
+
+    #[test]
+    fn two_compressors_in_a_row() {
+        let values = vec![7u8; 10_000];
+        let pipeline = Pipeline::new(&[step(1, &[6]), step(1, &[6])]).map_err(|s| s.id).unwrap();
+        assert_eq!(decode(&pipeline, 0, &deflated(&deflated(&values)), 10_000).unwrap(), values);
+    }
+
+    #[test]
+    fn wrong_lengths_are_refused() {
+        let pipeline = Pipeline::new(&[step(1, &[6])]).map_err(|s| s.id).unwrap();
+        let stream = deflated(&[1; 100]);
+        assert!(decode(&pipeline, 0, &stream, 99).is_err());
+        assert!(decode(&pipeline, 0, &stream, 101).is_err());
+        assert!(decode(&pipeline, 0, &stream[..stream.len() - 1], 100).is_err());
+        assert!(decode(&pipeline, 0, &[], 100).is_err());
+        assert!(decode(&Pipeline::default(), 0, &[1, 2, 3], 4).is_err());
+    }
+
+    #[test]
+    fn other_filters_are_named() {
+        let steps = [step(2, &[4]), step(32013, &[])];
+        assert_eq!(Pipeline::new(&steps).unwrap_err().id, 32013);
+        assert!(Pipeline::new(&[step(2, &[])]).is_err(), "shuffle without its element size");
+    }
+}

@@ -1,0 +1,286 @@
+//! What a dataset is, and how the file keeps it.
+
+use std::ffi::{c_char, c_int, c_uint};
+use std::path::Path;
+
+use hdf5_metno_sys::h5d::{
+    H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, H5D_fill_value_t, H5D_layout_t, H5Dget_create_plist, H5Dget_offset,
+    H5Dget_space, H5Dget_storage_size, H5Dget_type, H5Dread,
+};
+use hdf5_metno_sys::h5p::{
+    H5P_DEFAULT, H5Pclose, H5Pfill_value_defined, H5Pget_chunk, H5Pget_chunk_opts, H5Pget_external_count,
+    H5Pget_fill_value, H5Pget_filter2, H5Pget_layout, H5Pget_nfilters,
+};
+use hdf5_metno_sys::h5s::{
+    H5S_ALL, H5S_class_t, H5Sclose, H5Sget_simple_extent_dims, H5Sget_simple_extent_ndims,
+    H5Sget_simple_extent_type,
+};
+use hdf5_metno_sys::h5t::H5Tclose;
+use hdf5_metno_sys::h5z::H5Zfilter_avail;
+
+use super::id::Id;
+use super::{Library, Opened, element, open};
+use crate::dataset::{Dataset, FilterStep, Layout};
+use crate::error::{Error, Place, Result};
+use crate::identity::Identity;
+
+/// `HADDR_UNDEF`: no space was ever allocated.
+const NO_ADDRESS: u64 = u64::MAX;
+
+/// Describes a dataset of the file of this identity. `decodes` says whether the direct path has all filters.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such dataset, [`Error::ElementType`] when its values have no dtype,
+/// [`Error::Unreadable`] when libhdf5 cannot make sense of it, [`Error::Changing`] when the path leads to
+/// another file now.
+pub fn describe(
+    path: &Path,
+    identity: &Identity,
+    name: &[u8],
+    decodes: impl Fn(&[FilterStep]) -> bool,
+) -> Result<Dataset> {
+    let library = Library::lock();
+    let opened = open(&library, path, identity, name)?;
+    Description { library: &library, opened: &opened, place: Place::dataset(path, name) }.run(decodes)
+}
+
+struct Description<'a> {
+    library: &'a Library,
+    opened: &'a Opened<'a>,
+    place: Place,
+}
+
+impl Description<'_> {
+    fn run(&self, decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
+        let dataset = self.opened.dataset.get();
+        let shape = self.shape()?;
+        // SAFETY: under the lock; an open dataset, twice.
+        let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
+        let described = element::describe(self.library, &datatype, &self.place)?;
+        // SAFETY: as above.
+        let plist = self.library.id(unsafe { H5Dget_create_plist(dataset) }, H5Pclose, &self.place)?;
+        let element = described.element;
+        let fill = self.fill(&plist, &datatype, element.size(), described.conversion.is_none())?;
+        // SAFETY: under the lock; an open property list.
+        let (stored, external) = unsafe { (H5Pget_layout(plist.get()), H5Pget_external_count(plist.get())) };
+        let chunk = match stored {
+            H5D_layout_t::H5D_CHUNKED => Some(self.chunk(&plist, shape.len())?),
+            _ => None,
+        };
+        let library_path = |reason: &str, chunk| Layout::Library { reason: reason.to_owned(), chunk };
+        let layout = if self.opened.elsewhere {
+            library_path("behind an external link", chunk)
+        } else if stored == H5D_layout_t::H5D_VIRTUAL {
+            library_path("a virtual dataset", None)
+        } else if external > 0 {
+            library_path("in external files", None)
+        } else if let Some(chunk) = chunk {
+            let filters = self.filters(&plist)?;
+            match described.conversion {
+                Some(reason) => self.through_library(&filters, reason, chunk),
+                None if decodes(&filters) => {
+                    let mut options: c_uint = 0;
+                    // SAFETY: under the lock; an open property list.
+                    self.library
+                        .check(unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) }, &self.place)?;
+                    let partial_unfiltered = options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0;
+                    Layout::Chunked { chunk, filters, partial_unfiltered }
+                }
+                None => {
+                    let names: Vec<String> = filters.iter().map(describe_filter).collect();
+                    self.through_library(&filters, format!("its filters: {}", names.join(", ")), chunk)
+                }
+            }
+        } else if let Some(reason) = described.conversion {
+            library_path(&reason, None)
+        } else if stored == H5D_layout_t::H5D_COMPACT {
+            Layout::Compact(self.compact(&datatype, &shape, element.size())?)
+        } else {
+            self.contiguous(&shape, element.size())?
+        };
+        Ok(Dataset { shape, element, layout, fill })
+    }
+
+    fn shape(&self) -> Result<Vec<u64>> {
+        // SAFETY: under the lock; an open dataset.
+        let space =
+            self.library.id(unsafe { H5Dget_space(self.opened.dataset.get()) }, H5Sclose, &self.place)?;
+        // SAFETY: under the lock; an open dataspace, and room for as many extents as it has.
+        unsafe {
+            if H5Sget_simple_extent_type(space.get()) == H5S_class_t::H5S_NULL {
+                return Err(Error::ElementType(format!(
+                    "{} has a null dataspace: it holds no values",
+                    self.place
+                )));
+            }
+            let rank = self.library.check(H5Sget_simple_extent_ndims(space.get()), &self.place)?;
+            let mut shape = vec![0; rank as usize];
+            self.library.check(
+                H5Sget_simple_extent_dims(space.get(), shape.as_mut_ptr(), std::ptr::null_mut()),
+                &self.place,
+            )?;
+            Ok(shape)
+        }
+    }
+
+    fn chunk(&self, plist: &Id<'_>, rank: usize) -> Result<Vec<u64>> {
+        let mut chunk = vec![0; rank];
+        // SAFETY: under the lock; an open property list and room for `rank` lengths.
+        let found = unsafe { H5Pget_chunk(plist.get(), rank as c_int, chunk.as_mut_ptr()) };
+        if self.library.check(found, &self.place)? as usize != rank {
+            return Err(Error::Unreadable {
+                place: self.place.clone(),
+                message: format!("its chunks have {found} dimensions where it has {rank}"),
+            });
+        }
+        Ok(chunk)
+    }
+
+    fn filters(&self, plist: &Id<'_>) -> Result<Vec<FilterStep>> {
+        // SAFETY: under the lock; an open property list.
+        let count = self.library.check(unsafe { H5Pget_nfilters(plist.get()) }, &self.place)?;
+        (0..count as c_uint)
+            .map(|number| {
+                let mut values: Vec<c_uint> = vec![0; 32];
+                let mut name = [0u8; 256];
+                loop {
+                    let mut len = values.len();
+                    let mut flags: c_uint = 0;
+                    // SAFETY: under the lock; an open property list, and room as it is told for the
+                    // values and the name, which is cut with a NUL.
+                    let id = unsafe {
+                        H5Pget_filter2(
+                            plist.get(),
+                            number,
+                            &raw mut flags,
+                            &raw mut len,
+                            values.as_mut_ptr(),
+                            name.len(),
+                            name.as_mut_ptr().cast::<c_char>(),
+                            std::ptr::null_mut(),
+                        )
+                    };
+                    self.library.check(id, &self.place)?;
+                    // More values than there was room for: `len` is how many there are.
+                    let complete = len <= values.len();
+                    values.resize(len, 0);
+                    if complete {
+                        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+                        let name = String::from_utf8_lossy(&name[..end]).into_owned();
+                        return Ok(FilterStep { id: id as u32, name, values });
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// libhdf5 reads it, if it has the filters.
+    fn through_library(&self, filters: &[FilterStep], reason: String, chunk: Vec<u64>) -> Layout {
+        // SAFETY: under the lock; this may load a plugin from `HDF5_PLUGIN_PATH`.
+        let missing = filters.iter().find(|step| unsafe { H5Zfilter_avail(step.id as c_int) } <= 0);
+        // The library leaves messages about plugins that it did not find.
+        self.library.failure();
+        match missing {
+            Some(step) => Layout::Undecodable { filter: describe_filter(step), chunk },
+            None => Layout::Library { reason, chunk: Some(chunk) },
+        }
+    }
+
+    /// One value of what was never written: zero unless the dataset says otherwise.
+    fn fill(&self, plist: &Id<'_>, datatype: &Id<'_>, size: usize, stored_as_is: bool) -> Result<Vec<u8>> {
+        let mut fill = vec![0u8; size];
+        let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
+        // SAFETY: under the lock; an open property list, and room for one value of its own type.
+        unsafe {
+            self.library.check(H5Pfill_value_defined(plist.get(), &raw mut defined), &self.place)?;
+            // Where values are converted libhdf5 reads them, and fills what is missing itself.
+            if stored_as_is && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+                self.library.check(
+                    H5Pget_fill_value(plist.get(), datatype.get(), fill.as_mut_ptr().cast()),
+                    &self.place,
+                )?;
+            }
+        }
+        Ok(fill)
+    }
+
+    /// The bytes in the object header, of which there are less than 64 KiB.
+    fn compact(&self, datatype: &Id<'_>, shape: &[u64], size: usize) -> Result<Vec<u8>> {
+        let dataset = self.opened.dataset.get();
+        // SAFETY: under the lock; an open dataset.
+        let stored = unsafe { H5Dget_storage_size(dataset) };
+        let bytes = shape.iter().try_fold(size as u64, |product, &extent| product.checked_mul(extent));
+        if bytes.is_none_or(|bytes| bytes > stored) {
+            return Err(self.too_short(stored));
+        }
+        let mut values = vec![0u8; stored as usize];
+        // SAFETY: under the lock; the buffer holds all values in the type that they are stored in.
+        let status = unsafe {
+            H5Dread(dataset, datatype.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.as_mut_ptr().cast())
+        };
+        self.library.check(status, &self.place)?;
+        Ok(values)
+    }
+
+    fn contiguous(&self, shape: &[u64], size: usize) -> Result<Layout> {
+        let dataset = self.opened.dataset.get();
+        // SAFETY: under the lock; an open dataset. An address that is not there is no error.
+        let (address, stored) = unsafe { (H5Dget_offset(dataset), H5Dget_storage_size(dataset)) };
+        if address == NO_ADDRESS {
+            self.library.failure();
+            return Ok(Layout::Contiguous(None));
+        }
+        let bytes = shape.iter().try_fold(size as u64, |product, &extent| product.checked_mul(extent));
+        if bytes.is_none_or(|bytes| bytes > stored) {
+            return Err(self.too_short(stored));
+        }
+        Ok(Layout::Contiguous(Some(address)))
+    }
+
+    fn too_short(&self, stored: u64) -> Error {
+        Error::Damaged {
+            place: self.place.clone(),
+            message: format!("the file holds {stored} bytes for it, less than its shape needs"),
+        }
+    }
+}
+
+/// A filter's name, its number and, where there is one, the package that brings it.
+fn describe_filter(step: &FilterStep) -> String {
+    let known = match step.id {
+        1 => "deflate",
+        2 => "shuffle",
+        3 => "fletcher32",
+        4 => "szip",
+        5 => "nbit",
+        6 => "scale-offset",
+        307 => "bzip2",
+        32000 => "lzf",
+        32001 => "blosc",
+        32004 => "lz4",
+        32008 => "bitshuffle",
+        32013 => "zfp",
+        32015 => "zstd",
+        32017 => "sz",
+        32018 => "fcidecomp",
+        32026 => "blosc2",
+        _ if step.name.is_empty() => "unnamed",
+        _ => step.name.as_str(),
+    };
+    format!("{known} ({})", step.id)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_hdf5_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h5");
+        std::fs::write(&path, b"x").unwrap();
+        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
+        assert!(matches!(describe(&path, &identity, b"d", |_| true), Err(Error::Unreadable { .. })));
+    }
+}

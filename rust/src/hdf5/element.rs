@@ -1,0 +1,199 @@
+//! From libhdf5's datatypes to element types.
+
+use std::ffi::{CStr, c_uint, c_void};
+
+use hdf5_metno_sys::h5::H5free_memory;
+use hdf5_metno_sys::h5i::hid_t;
+use hdf5_metno_sys::h5t::{
+    H5T_IEEE_F32BE, H5T_IEEE_F32LE, H5T_IEEE_F64BE, H5T_IEEE_F64LE, H5T_STD_I8LE, H5T_STD_I16BE,
+    H5T_STD_I16LE, H5T_STD_I32BE, H5T_STD_I32LE, H5T_STD_I64BE, H5T_STD_I64LE, H5T_STD_U8LE, H5T_STD_U16BE,
+    H5T_STD_U16LE, H5T_STD_U32BE, H5T_STD_U32LE, H5T_STD_U64BE, H5T_STD_U64LE, H5T_class_t, H5T_norm_t,
+    H5T_order_t, H5T_sign_t, H5Tclose, H5Tget_class, H5Tget_ebias, H5Tget_fields, H5Tget_member_name,
+    H5Tget_member_value, H5Tget_nmembers, H5Tget_norm, H5Tget_offset, H5Tget_order, H5Tget_precision,
+    H5Tget_sign, H5Tget_size, H5Tget_super,
+};
+
+use super::Library;
+use super::id::Id;
+use crate::element::{ElementType, Kind, Order};
+use crate::error::{Error, Place, Result};
+
+/// What the values of a dataset are.
+pub(super) struct Described {
+    /// What a decoded value is.
+    pub(super) element: ElementType,
+    /// Why the bytes in the file are not that already; `None` when they are.
+    pub(super) conversion: Option<String>,
+}
+
+impl Described {
+    fn as_stored(element: ElementType) -> Self {
+        Self { element, conversion: None }
+    }
+}
+
+/// Finds the element type.
+pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> Result<Described> {
+    let id = datatype.get();
+    // SAFETY: under the lock; an open datatype, here and below.
+    let (class, size) = unsafe { (H5Tget_class(id), H5Tget_size(id)) };
+    let refuse =
+        |what: String| Err(Error::ElementType(format!("{place} holds {what}, which have no numeric dtype")));
+    match class {
+        H5T_class_t::H5T_INTEGER | H5T_class_t::H5T_BITFIELD => integer(id, class, size, place),
+        H5T_class_t::H5T_FLOAT => float(id, size, place),
+        H5T_class_t::H5T_ENUM => {
+            // SAFETY: as above; the base type is a new identifier.
+            let base = library.id(unsafe { H5Tget_super(id) }, H5Tclose, place)?;
+            let described = describe(library, &base, place)?;
+            Ok(if is_boolean(id, &described) { Described::as_stored(ElementType::BOOL) } else { described })
+        }
+        H5T_class_t::H5T_COMPOUND => {
+            refuse(format!("compounds of the members {}", member_names(id).join(", ")))
+        }
+        H5T_class_t::H5T_STRING => refuse("strings".into()),
+        H5T_class_t::H5T_OPAQUE => refuse("opaque values".into()),
+        H5T_class_t::H5T_REFERENCE => refuse("references".into()),
+        H5T_class_t::H5T_VLEN => refuse("values of variable length".into()),
+        H5T_class_t::H5T_ARRAY => refuse("arrays".into()),
+        H5T_class_t::H5T_TIME => refuse("times".into()),
+        _ => refuse("values of a class that is not known here".into()),
+    }
+}
+
+fn order(id: hid_t, size: usize) -> Option<Order> {
+    // SAFETY: under the lock; an open datatype.
+    match unsafe { H5Tget_order(id) } {
+        H5T_order_t::H5T_ORDER_LE => Some(Order::Little),
+        H5T_order_t::H5T_ORDER_BE => Some(Order::Big),
+        // A single byte has none.
+        _ if size == 1 => Some(Order::NATIVE),
+        _ => None,
+    }
+}
+
+fn integer(id: hid_t, class: H5T_class_t, size: usize, place: &Place) -> Result<Described> {
+    // SAFETY: under the lock; an open datatype.
+    let (precision, offset) = unsafe { (H5Tget_precision(id), H5Tget_offset(id)) };
+    // SAFETY: as above.
+    let signed = class == H5T_class_t::H5T_INTEGER && unsafe { H5Tget_sign(id) } == H5T_sign_t::H5T_SGN_2;
+    let kind = if signed { Kind::Int } else { Kind::UInt };
+    if precision == size * 8 && offset == 0 {
+        let stored = order(id, size).and_then(|order| ElementType::new(kind, size, order));
+        if let Some(element) = stored {
+            return Ok(Described::as_stored(element));
+        }
+    }
+    let conversion = Some(format!("integers of {precision} bits in {size} bytes"));
+    ElementType::new(kind, size.next_power_of_two(), Order::NATIVE)
+        .map(|element| Described { element, conversion })
+        .ok_or_else(|| Error::ElementType(format!("{place} holds integers of {size} bytes")))
+}
+
+fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
+    let (mut sign, mut exponent, mut exponent_bits, mut mantissa, mut mantissa_bits) = (0, 0, 0, 0, 0);
+    // SAFETY: under the lock; an open datatype, and places for what it tells.
+    let (bias, precision, offset, norm) = unsafe {
+        H5Tget_fields(
+            id,
+            &raw mut sign,
+            &raw mut exponent,
+            &raw mut exponent_bits,
+            &raw mut mantissa,
+            &raw mut mantissa_bits,
+        );
+        (H5Tget_ebias(id), H5Tget_precision(id), H5Tget_offset(id), H5Tget_norm(id))
+    };
+    // IEEE 754 binary16, binary32 and binary64: exponent and mantissa bits that go with each width.
+    let layout = match size {
+        2 => Some((5, 10)),
+        4 => Some((8, 23)),
+        8 => Some((11, 52)),
+        _ => None,
+    };
+    let is_ieee = layout.is_some_and(|(e, m)| {
+        (exponent_bits, mantissa_bits) == (e, m)
+            && (mantissa, exponent, sign) == (0, m, m + e)
+            && bias == (1 << (e - 1)) - 1
+            && precision == size * 8
+            && offset == 0
+            && norm == H5T_norm_t::H5T_NORM_IMPLIED
+    });
+    if is_ieee {
+        let stored = order(id, size).and_then(|order| ElementType::new(Kind::Float, size, order));
+        if let Some(element) = stored {
+            return Ok(Described::as_stored(element));
+        }
+    }
+    let conversion = Some(format!("floats of {exponent_bits} exponent and {mantissa_bits} mantissa bits"));
+    let wide_enough = match (exponent_bits, mantissa_bits) {
+        (0..=8, 0..=23) => 4,
+        (0..=11, 0..=52) => 8,
+        _ => {
+            return Err(Error::ElementType(format!(
+                "{place} holds floats of {precision} bits, which no numpy dtype holds on every machine"
+            )));
+        }
+    };
+    ElementType::new(Kind::Float, wide_enough, Order::NATIVE)
+        .map(|element| Described { element, conversion })
+        .ok_or_else(|| Error::ElementType(format!("{place} holds floats of {size} bytes")))
+}
+
+/// Names of the members of a compound or an enumeration.
+fn member_names(id: hid_t) -> Vec<String> {
+    // SAFETY: under the lock; an open datatype.
+    let count = unsafe { H5Tget_nmembers(id) };
+    (0..c_uint::try_from(count).unwrap_or(0))
+        .map(|number| {
+            // SAFETY: a member that exists; the name is a C string that is the caller's to free.
+            unsafe {
+                let name = H5Tget_member_name(id, number);
+                if name.is_null() {
+                    return "?".to_owned();
+                }
+                let text = CStr::from_ptr(name).to_string_lossy().into_owned();
+                H5free_memory(name.cast());
+                text
+            }
+        })
+        .collect()
+}
+
+/// Whether an enumeration is what h5py stores booleans as: FALSE = 0, TRUE = 1 in a signed byte.
+fn is_boolean(id: hid_t, base: &Described) -> bool {
+    if base.conversion.is_some() || base.element.size() != 1 || base.element.kind() != Kind::Int {
+        return false;
+    }
+    let mut members: Vec<(String, i8)> = member_names(id)
+        .into_iter()
+        .zip(0..)
+        .map(|(name, number)| {
+            let mut value = 0i8;
+            // SAFETY: under the lock; a member that exists, of one byte.
+            unsafe { H5Tget_member_value(id, number, (&raw mut value).cast::<c_void>()) };
+            (name, value)
+        })
+        .collect();
+    members.sort();
+    members == [("FALSE".to_owned(), 0), ("TRUE".to_owned(), 1)]
+}
+
+/// libhdf5's datatype for the native values that it converts to; `None` for those that it never does.
+pub(super) fn memory_type(element: ElementType) -> Option<hid_t> {
+    let little = cfg!(target_endian = "little");
+    let pick = |if_little: hid_t, if_big: hid_t| Some(if little { if_little } else { if_big });
+    match (element.kind(), element.size()) {
+        (Kind::Int, 1) => Some(*H5T_STD_I8LE),
+        (Kind::Int, 2) => pick(*H5T_STD_I16LE, *H5T_STD_I16BE),
+        (Kind::Int, 4) => pick(*H5T_STD_I32LE, *H5T_STD_I32BE),
+        (Kind::Int, 8) => pick(*H5T_STD_I64LE, *H5T_STD_I64BE),
+        (Kind::UInt, 1) => Some(*H5T_STD_U8LE),
+        (Kind::UInt, 2) => pick(*H5T_STD_U16LE, *H5T_STD_U16BE),
+        (Kind::UInt, 4) => pick(*H5T_STD_U32LE, *H5T_STD_U32BE),
+        (Kind::UInt, 8) => pick(*H5T_STD_U64LE, *H5T_STD_U64BE),
+        (Kind::Float, 4) => pick(*H5T_IEEE_F32LE, *H5T_IEEE_F32BE),
+        (Kind::Float, 8) => pick(*H5T_IEEE_F64LE, *H5T_IEEE_F64BE),
+        _ => None,
+    }
+}

@@ -1,0 +1,236 @@
+//! All that is asked of libhdf5: where the bytes are, and reads of what only it can read.
+//!
+//! libhdf5 is not thread-safe. Whoever calls it holds a [`Library`], of which there is one at a time; a
+//! function that takes one therefore runs under the lock, and what it returns is plain data that it owns.
+//! Nothing of libhdf5 stays open when a request is over.
+
+mod describe;
+mod element;
+mod id;
+mod index;
+mod read;
+
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
+use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
+use hdf5_metno_sys::h5e::{
+    H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
+};
+use hdf5_metno_sys::h5f::{H5F_ACC_RDONLY, H5Fclose, H5Fget_vfd_handle, H5Fopen};
+use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_file_id, H5Iget_type, hid_t};
+use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
+use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
+
+pub use describe::describe;
+pub use index::chunk_index;
+pub use read::Reader;
+
+use crate::error::{Error, Place, Result};
+use crate::identity::Identity;
+use id::Id;
+
+/// The right to call libhdf5.
+pub(crate) struct Library {
+    _lock: MutexGuard<'static, bool>,
+}
+
+/// Whether libhdf5 has been set up; whoever holds the guard may call it.
+static LOCK: Mutex<bool> = Mutex::new(false);
+
+impl Library {
+    /// Waits for the lock, and sets the library up when it is first taken.
+    pub(crate) fn lock() -> Self {
+        let mut lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*lock {
+            // h5py's LZF filter, so that the libhdf5 path reads what it compresses too.
+            let lzf = H5Z_class2_t {
+                version: H5Z_CLASS_T_VERS as c_int,
+                id: 32000,
+                encoder_present: 0,
+                decoder_present: 1,
+                name: c"lzf".as_ptr(),
+                can_apply: None,
+                set_local: None,
+                filter: Some(lzf),
+            };
+            // SAFETY: under the lock. The library must not clean up when the process ends, while other
+            // threads may still read; it must not print its errors, which are returned instead; and it
+            // copies the filter's class.
+            unsafe {
+                H5dont_atexit();
+                H5open();
+                H5Eset_auto2(H5E_DEFAULT, None, std::ptr::null_mut());
+                H5Zregister((&raw const lzf).cast());
+            }
+            *lock = true;
+        }
+        Self { _lock: lock }
+    }
+
+    /// The identifier, or the library's error about `place`.
+    fn id(&self, id: hid_t, close: id::Close, place: &Place) -> Result<Id<'_>> {
+        if id < 0 { Err(self.error(place)) } else { Ok(Id::new(self, id, close)) }
+    }
+
+    /// Whether a call went well.
+    fn check(&self, status: c_int, place: &Place) -> Result<c_int> {
+        if status < 0 { Err(self.error(place)) } else { Ok(status) }
+    }
+
+    /// What the library says of its last failure, from the innermost function outwards.
+    fn failure(&self) -> Failure {
+        unsafe extern "C" fn collect(_: c_uint, entry: *const H5E_error2_t, failure: *mut c_void) -> c_int {
+            // SAFETY: libhdf5 passes a valid entry, and the pointer that was given to it below.
+            let (entry, failure) = unsafe { (&*entry, &mut *failure.cast::<Failure>()) };
+            failure.not_found |= entry.min_num == *H5E_NOTFOUND;
+            if !entry.desc.is_null() {
+                // SAFETY: descriptions are C strings that live as long as the error stack.
+                let text = unsafe { CStr::from_ptr(entry.desc) }.to_string_lossy().into_owned();
+                if !failure.messages.contains(&text) {
+                    failure.messages.push(text);
+                }
+            }
+            0
+        }
+        let mut failure = Failure::default();
+        // SAFETY: under the lock; `collect` is given the pointer to `failure` only during the call.
+        unsafe {
+            H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, Some(collect), (&raw mut failure).cast());
+            H5Eclear2(H5E_DEFAULT);
+        }
+        failure
+    }
+
+    fn error(&self, place: &Place) -> Error {
+        Error::Unreadable { place: place.clone(), message: self.failure().to_string() }
+    }
+}
+
+/// A hold on libhdf5, for `fork`: no other thread is inside of it.
+pub(crate) fn hold() -> impl Sized + 'static {
+    Library::lock()
+}
+
+/// libhdf5's error stack.
+#[derive(Default)]
+struct Failure {
+    messages: Vec<String>,
+    not_found: bool,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.messages.as_slice() {
+            [] => f.write_str("libhdf5 failed without a message"),
+            [one] => f.write_str(one),
+            [inner, .., outer] => write!(f, "{outer} ({inner})"),
+        }
+    }
+}
+
+/// A dataset that libhdf5 has open, with its file.
+struct Opened<'lib> {
+    dataset: Id<'lib>,
+    /// The dataset is not in the file that was opened but in one that it links to.
+    elsewhere: bool,
+    file: Id<'lib>,
+}
+
+/// Opens a dataset of the file at `path`, provided that it still is the file of that identity.
+fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[u8]) -> Result<Opened<'lib>> {
+    let place = Place::dataset(path, name);
+    let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
+    let c_path = path_to_c(path)?;
+    // SAFETY: under the lock; a C string.
+    let file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
+    let file = library.id(file, H5Fclose, &Place::file(path))?;
+    if file_identity(&file).is_none_or(|found| found != *identity) {
+        return Err(Error::Changing { place: Place::file(path) });
+    }
+    let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
+    // SAFETY: under the lock; an open file and a C string. The kind of object is asked for first, since
+    // opening a group as a dataset is an error like any other to libhdf5.
+    let object = unsafe { H5Oopen(file.get(), c_name.as_ptr(), H5P_DEFAULT) };
+    if object < 0 {
+        let failure = library.failure();
+        return Err(if failure.not_found {
+            not_found("no such object in the file")
+        } else {
+            Error::Unreadable { place, message: failure.to_string() }
+        });
+    }
+    let object = Id::new(library, object, H5Oclose);
+    // SAFETY: under the lock; an open object.
+    if unsafe { H5Iget_type(object.get()) } != H5I_type_t::H5I_DATASET {
+        return Err(not_found("it is not a dataset"));
+    }
+    drop(object);
+    // SAFETY: under the lock; an open file and a C string.
+    let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), H5P_DEFAULT) };
+    let dataset = library.id(dataset, H5Dclose, &place)?;
+    // SAFETY: under the lock; an open dataset.
+    let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
+    let elsewhere = file_identity(&owner).is_none_or(|found| found != *identity);
+    Ok(Opened { dataset, elsewhere, file })
+}
+
+/// The identity of the file that libhdf5 itself has open.
+#[cfg(unix)]
+fn file_identity(file: &Id<'_>) -> Option<Identity> {
+    let mut handle: *mut c_void = std::ptr::null_mut();
+    // SAFETY: under the lock; an open file. The default driver's handle is its file descriptor.
+    let status = unsafe { H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &raw mut handle) };
+    if status < 0 || handle.is_null() {
+        return None;
+    }
+    // SAFETY: libhdf5 gave the address of its descriptor, which stays open for as long as the file;
+    // `ManuallyDrop` keeps this borrowed `File` from closing it.
+    let borrowed = ManuallyDrop::new(unsafe { File::from_raw_fd(*handle.cast::<c_int>()) });
+    borrowed.metadata().ok().map(|metadata| Identity::of(&metadata))
+}
+
+#[cfg(unix)]
+fn path_to_c(path: &Path) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::FileNotFound(path.to_owned()))
+}
+
+/// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.
+///
+/// The third parameter is the size of a chunk (h5py's `lzf_filter.c`).
+unsafe extern "C" fn lzf(
+    flags: c_uint,
+    count: usize,
+    values: *const c_uint,
+    len: usize,
+    capacity: *mut usize,
+    buffer: *mut *mut c_void,
+) -> usize {
+    if flags & H5Z_FLAG_REVERSE == 0 || count < 3 {
+        return 0;
+    }
+    // SAFETY: libhdf5 passes `count` values, and a buffer with `len` bytes that `H5allocate_memory` made.
+    unsafe {
+        let size = *values.add(2) as usize;
+        let decoded = hdf5_metno_sys::h5::H5allocate_memory(size.max(1), 1);
+        if decoded.is_null() {
+            return 0;
+        }
+        let input = std::slice::from_raw_parts((*buffer).cast::<u8>(), len);
+        let output = std::slice::from_raw_parts_mut(decoded.cast::<u8>(), size);
+        let made = crate::filters::decode_lzf(input, output).unwrap_or(0);
+        let unused = if made == 0 { decoded } else { std::mem::replace(&mut *buffer, decoded) };
+        hdf5_metno_sys::h5::H5free_memory(unused);
+        if made > 0 {
+            *capacity = size.max(1);
+        }
+        made
+    }
+}

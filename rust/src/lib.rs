@@ -1,0 +1,35 @@
+//! The engine of filebackedarray: reads HDF5 datasets and compressed sparse matrices, in parallel.
+//!
+//! libhdf5 is asked only where the bytes of a dataset are. Reading, decompressing and putting them where
+//! they belong is done here, on all cores: see [`dense`] and [`sparse`] for what it is for, and
+//! `docs/architecture.md` for how a request goes through the modules.
+
+#![deny(unsafe_code)]
+
+mod cache;
+mod chunks;
+mod dataset;
+mod element;
+mod error;
+mod filters;
+pub mod fork;
+mod identity;
+mod plan;
+mod pool;
+mod reader;
+mod selection;
+mod source;
+
+pub mod dense;
+pub mod sparse;
+// The two modules with unsafe code: calls of a C library, and writes by many threads to one array.
+#[allow(unsafe_code)]
+mod hdf5;
+#[allow(unsafe_code)]
+mod scatter;
+
+pub use dataset::{Dataset, FilterStep, Layout};
+pub use element::{ElementType, Kind, Order};
+pub use error::{Error, Place, Result};
+pub use pool::{Control, THREADS_VARIABLE, num_threads, set_num_threads};
+pub use selection::Axis;

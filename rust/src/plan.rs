@@ -1,0 +1,460 @@
+//! Plans: which chunks a selection touches, and for each which of its elements go where.
+//!
+//! Pure arithmetic over plain data; no file is needed to plan, nor to test the plan. The output is a
+//! C-contiguous array of the selection's shape. What the plan promises, and its tests check against an
+//! obvious twin: the jobs together write each element of the output exactly once.
+
+use smallvec::SmallVec;
+
+use crate::chunks::Grid;
+use crate::error::{Error, Result};
+use crate::selection::Axis;
+
+/// Room for the rank of nearly every dataset without an allocation.
+pub type PerAxis<T> = SmallVec<[T; 4]>;
+
+/// Consecutive elements of a chunk that go to consecutive places of the output, along one axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First index within the chunk.
+    pub source: usize,
+    /// First index within the output.
+    pub target: usize,
+    /// How many.
+    pub len: usize,
+}
+
+/// Along one axis, the elements of a chunk that are wanted and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// `len` elements, `step` apart in the chunk, to consecutive places.
+    Strided {
+        /// First index within the chunk.
+        source: usize,
+        /// Distance between neighbours in the chunk.
+        step: usize,
+        /// First index within the output.
+        target: usize,
+        /// How many.
+        len: usize,
+    },
+    /// The elements at these indices of the dataset (less `base`, of the chunk), to consecutive places.
+    Gather {
+        /// Indices along the dataset's axis, increasing.
+        indices: &'a [u64],
+        /// Where the chunk starts along that axis.
+        base: u64,
+        /// First index within the output.
+        target: usize,
+    },
+    /// Several runs.
+    Runs(&'a [Run]),
+}
+
+impl Piece<'_> {
+    /// Calls `f` with the index within the chunk and the index within the output of each element.
+    pub fn for_each(&self, mut f: impl FnMut(usize, usize)) {
+        match *self {
+            Self::Strided { source, step, target, len } => {
+                for i in 0..len {
+                    f(source + i * step, target + i);
+                }
+            }
+            Self::Gather { indices, base, target } => {
+                for (i, &index) in indices.iter().enumerate() {
+                    f((index - base) as usize, target + i);
+                }
+            }
+            Self::Runs(runs) => {
+                for run in runs {
+                    for i in 0..run.len {
+                        f(run.source + i, run.target + i);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Smallest and largest index within the chunk.
+    pub fn source_bounds(&self) -> (usize, usize) {
+        match *self {
+            Self::Strided { source, step, len, .. } => (source, source + (len - 1) * step),
+            Self::Gather { indices, base, .. } => {
+                ((indices[0] - base) as usize, (indices[indices.len() - 1] - base) as usize)
+            }
+            Self::Runs(runs) => {
+                let last = runs[runs.len() - 1];
+                (runs[0].source, last.source + last.len - 1)
+            }
+        }
+    }
+
+    /// Largest index within the output.
+    pub fn target_last(&self) -> usize {
+        match *self {
+            Self::Strided { target, len, .. } => target + len - 1,
+            Self::Gather { indices, target, .. } => target + indices.len() - 1,
+            Self::Runs(runs) => {
+                let last = runs[runs.len() - 1];
+                last.target + last.len - 1
+            }
+        }
+    }
+}
+
+/// How one axis of a selection falls into chunks.
+#[derive(Debug, Clone)]
+enum AxisPlan {
+    /// Chunk coordinates follow from arithmetic: steps no longer than a chunk leave none out.
+    Range { start: u64, len: usize, step: u64, chunk: u64, first: u64, touched: u64 },
+    /// `(coordinate, first, past the last)` of the indices that fall into each touched chunk.
+    Indices { indices: Vec<u64>, chunk: u64, touched: Vec<(u64, usize, usize)> },
+    /// The same for runs, already cut at the chunks' edges.
+    Runs { runs: Vec<Run>, touched: Vec<(u64, usize, usize)> },
+}
+
+impl AxisPlan {
+    fn new(axis: &Axis, chunk: u64) -> Self {
+        match axis {
+            &Axis::Range { start, len, step } if step <= chunk => {
+                let first = start / chunk;
+                let touched =
+                    if len == 0 { 0 } else { (start + step * (len as u64 - 1)) / chunk - first + 1 };
+                Self::Range { start, len, step, chunk, first, touched }
+            }
+            &Axis::Range { start, len, step } => {
+                Self::from_indices((0..len as u64).map(|i| start + step * i).collect(), chunk)
+            }
+            Axis::Indices(indices) => Self::from_indices(indices.clone(), chunk),
+            Axis::Runs(runs) => Self::from_runs(runs, chunk),
+        }
+    }
+
+    fn from_indices(indices: Vec<u64>, chunk: u64) -> Self {
+        let mut touched = Vec::new();
+        let mut begin = 0;
+        for group in indices.chunk_by(|a, b| a / chunk == b / chunk) {
+            touched.push((group[0] / chunk, begin, begin + group.len()));
+            begin += group.len();
+        }
+        Self::Indices { indices, chunk, touched }
+    }
+
+    fn from_runs(whole: &[(u64, usize)], chunk: u64) -> Self {
+        let mut runs: Vec<Run> = Vec::with_capacity(whole.len());
+        let mut touched: Vec<(u64, usize, usize)> = Vec::new();
+        let mut target = 0;
+        for &(mut start, mut left) in whole {
+            while left > 0 {
+                let coordinate = start / chunk;
+                let source = start % chunk;
+                let len = left.min((chunk - source) as usize);
+                match touched.last_mut() {
+                    Some(last) if last.0 == coordinate => last.2 += 1,
+                    _ => touched.push((coordinate, runs.len(), runs.len() + 1)),
+                }
+                runs.push(Run { source: source as usize, target, len });
+                start += len as u64;
+                target += len;
+                left -= len;
+            }
+        }
+        Self::Runs { runs, touched }
+    }
+
+    /// Number of chunk coordinates that are touched.
+    fn touched(&self) -> u64 {
+        match self {
+            Self::Range { touched, .. } => *touched,
+            Self::Indices { touched, .. } | Self::Runs { touched, .. } => touched.len() as u64,
+        }
+    }
+
+    /// The `position`-th touched coordinate.
+    fn coordinate(&self, position: u64) -> u64 {
+        match self {
+            Self::Range { first, .. } => first + position,
+            Self::Indices { touched, .. } | Self::Runs { touched, .. } => touched[position as usize].0,
+        }
+    }
+
+    /// What is wanted of the chunks at the `position`-th touched coordinate.
+    fn piece(&self, position: u64) -> Piece<'_> {
+        match self {
+            &Self::Range { start, len, step, chunk, first, .. } => {
+                let base = (first + position) * chunk;
+                // The elements before the chunk come first in the output.
+                let target = base.saturating_sub(start).div_ceil(step);
+                let source = start + target * step - base;
+                let fitting = (chunk - source).div_ceil(step);
+                Piece::Strided {
+                    source: source as usize,
+                    step: step as usize,
+                    target: target as usize,
+                    len: fitting.min(len as u64 - target) as usize,
+                }
+            }
+            Self::Indices { indices, chunk, touched } => {
+                let (coordinate, begin, end) = touched[position as usize];
+                Piece::Gather { indices: &indices[begin..end], base: coordinate * chunk, target: begin }
+            }
+            Self::Runs { runs, touched } => {
+                let (_, begin, end) = touched[position as usize];
+                Piece::Runs(&runs[begin..end])
+            }
+        }
+    }
+}
+
+/// What to do with one chunk.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// Number of the chunk in the grid.
+    pub linear: u64,
+    /// Indices of the chunk's first element.
+    pub offset: PerAxis<u64>,
+    /// For each axis, what goes where.
+    pub pieces: PerAxis<Piece<'a>>,
+}
+
+impl Job<'_> {
+    /// Calls `read` with the first byte and the byte past the last of each stretch of the chunk that is
+    /// wanted, in order. Stretches that are at most `gap` bytes apart are one.
+    ///
+    /// # Errors
+    /// The first of `read`'s.
+    pub fn spans(
+        &self,
+        chunk: &[u64],
+        element: usize,
+        gap: usize,
+        mut read: impl FnMut(usize, usize) -> Result<()>,
+    ) -> Result<()> {
+        let mut pending: Option<(usize, usize)> = None;
+        let mut result = Ok(());
+        let mut span = |from: usize, to: usize| match &mut pending {
+            Some((_, end)) if from <= *end + gap => *end = to,
+            _ => {
+                if let (Some((from, to)), Ok(())) = (pending.replace((from, to)), &result) {
+                    result = read(from, to);
+                }
+            }
+        };
+        self.spans_of_axis(0, 0, chunk, element, gap, &mut span);
+        result?;
+        pending.map_or(Ok(()), |(from, to)| read(from, to))
+    }
+
+    /// The spans of the axes from `axis` on, of the elements whose indices before it lead to `at`.
+    fn spans_of_axis(
+        &self,
+        axis: usize,
+        at: usize,
+        chunk: &[u64],
+        element: usize,
+        gap: usize,
+        span: &mut impl FnMut(usize, usize),
+    ) {
+        let Some(piece) = self.pieces.get(axis) else {
+            return span(at * element, (at + 1) * element);
+        };
+        let row = at * chunk[axis] as usize;
+        if axis + 1 < self.pieces.len() {
+            return piece.for_each(|source, _| {
+                self.spans_of_axis(axis + 1, row + source, chunk, element, gap, span);
+            });
+        }
+        match *piece {
+            Piece::Strided { source, step, len, .. } if step * element <= gap => {
+                span((row + source) * element, (row + source + (len - 1) * step + 1) * element);
+            }
+            Piece::Runs(runs) => {
+                for run in runs {
+                    span((row + run.source) * element, (row + run.source + run.len) * element);
+                }
+            }
+            _ => piece.for_each(|source, _| span((row + source) * element, (row + source + 1) * element)),
+        }
+    }
+}
+
+/// The jobs of a selection over a grid: one for each chunk that is touched.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    grid: Grid,
+    axes: Vec<AxisPlan>,
+    lens: Vec<usize>,
+    jobs: usize,
+}
+
+impl Plan {
+    /// # Errors
+    /// [`Error::Index`] for an index outside of the dataset, [`Error::Structure`] when the number of axes
+    /// differs, [`Error::OutOfMemory`] when the output is too large to address.
+    pub fn new(grid: Grid, selection: &[Axis]) -> Result<Self> {
+        let rank = grid.shape().len();
+        if selection.len() != rank {
+            return Err(Error::Structure(format!(
+                "a subset of {} axes for a dataset of {rank} dimensions",
+                selection.len()
+            )));
+        }
+        for (number, (axis, &extent)) in selection.iter().zip(grid.shape()).enumerate() {
+            axis.check(number, extent)?;
+        }
+        let too_large = || Error::OutOfMemory("the result is more than memory can hold".into());
+        let lens: Vec<usize> = selection.iter().map(Axis::len).collect();
+        lens.iter().try_fold(1usize, |product, &len| product.checked_mul(len)).ok_or_else(too_large)?;
+        let axes: Vec<AxisPlan> =
+            selection.iter().zip(grid.chunk()).map(|(axis, &chunk)| AxisPlan::new(axis, chunk)).collect();
+        let jobs = axes
+            .iter()
+            .try_fold(1u64, |product, axis| product.checked_mul(axis.touched()))
+            .and_then(|jobs| usize::try_from(jobs).ok())
+            .ok_or_else(too_large)?;
+        Ok(Self { grid, axes, lens, jobs })
+    }
+
+    /// The grid of chunks.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// Number of chunks that are touched.
+    pub fn jobs(&self) -> usize {
+        self.jobs
+    }
+
+    /// Shape of the output.
+    pub fn lens(&self) -> &[usize] {
+        &self.lens
+    }
+
+    /// Number of elements of the output.
+    pub fn count(&self) -> usize {
+        self.lens.iter().product()
+    }
+
+    /// The `number`-th job, in the chunks' C order.
+    pub fn job(&self, number: usize) -> Job<'_> {
+        let mut left = number as u64;
+        let mut positions: PerAxis<u64> = self
+            .axes
+            .iter()
+            .rev()
+            .map(|axis| {
+                let position = left % axis.touched();
+                left /= axis.touched();
+                position
+            })
+            .collect();
+        positions.reverse();
+        let coordinates: PerAxis<u64> =
+            self.axes.iter().zip(&positions).map(|(axis, &position)| axis.coordinate(position)).collect();
+        Job {
+            linear: self.grid.linear(coordinates.iter().copied()),
+            offset: coordinates.iter().zip(self.grid.chunk()).map(|(&at, &len)| at * len).collect(),
+            pieces: self.axes.iter().zip(&positions).map(|(axis, &position)| axis.piece(position)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One axis: extent, chunk length, and indices of it.
+    fn axis() -> impl Strategy<Value = (u64, u64, Axis)> {
+        (1u64..40, 1u64..12).prop_flat_map(|(extent, chunk)| {
+            let range = (0..extent, 1u64..8).prop_flat_map(move |(start, step)| {
+                (0..=(extent - start).div_ceil(step) as usize).prop_map(move |len| Axis::Range {
+                    start,
+                    len,
+                    step,
+                })
+            });
+            let indices = btree_set(0..extent, 0..=extent as usize);
+            let list = indices.clone().prop_map(|set| Axis::Indices(set.into_iter().collect()));
+            let runs = indices.prop_map(|set| {
+                let sorted: Vec<u64> = set.into_iter().collect();
+                Axis::Runs(sorted.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len())).collect())
+            });
+            (Just(extent), Just(chunk), prop_oneof![range, list, runs])
+        })
+    }
+
+    proptest! {
+        /// The obvious twin: walk all elements of the output and ask which chunk each lies in.
+        #[test]
+        fn every_element_comes_once_from_the_right_chunk(axes in vec(axis(), 0..4)) {
+            let shape: Vec<u64> = axes.iter().map(|a| a.0).collect();
+            let chunk: Vec<u64> = axes.iter().map(|a| a.1).collect();
+            let selection: Vec<Axis> = axes.iter().map(|a| a.2.clone()).collect();
+            let plan = Plan::new(Grid::new(&shape, &chunk).unwrap(), &selection).unwrap();
+            let mut seen = vec![false; plan.count()];
+            let mut chunks = std::collections::HashSet::new();
+            for number in 0..plan.jobs() {
+                let job = plan.job(number);
+                prop_assert!(chunks.insert(job.linear), "a chunk is read twice");
+                let mut pairs = vec![Vec::new(); axes.len()];
+                for (piece, pairs) in job.pieces.iter().zip(&mut pairs) {
+                    piece.for_each(|source, target| pairs.push((source, target)));
+                    let (low, high) = piece.source_bounds();
+                    prop_assert_eq!(low, pairs.iter().map(|p| p.0).min().unwrap());
+                    prop_assert_eq!(high, pairs.iter().map(|p| p.0).max().unwrap());
+                    prop_assert_eq!(piece.target_last(), pairs.iter().map(|p| p.1).max().unwrap());
+                }
+                let mut covered = std::collections::BTreeSet::new();
+                let mut last_end = None;
+                job.spans(&chunk, 2, 6, |from, to| {
+                    assert!(last_end.is_none_or(|end| from > end + 6), "stretches that should be one");
+                    last_end = Some(to);
+                    covered.extend(from..to);
+                    Ok(())
+                })
+                .unwrap();
+                let mut cells = vec![0];
+                for (pairs, &len) in pairs.iter().zip(&chunk) {
+                    cells = cells
+                        .iter()
+                        .flat_map(|&cell| pairs.iter().map(move |&(source, _)| cell * len as usize + source))
+                        .collect();
+                }
+                prop_assert!(cells.iter().all(|cell| covered.contains(&(cell * 2)) && covered.contains(&(cell * 2 + 1))));
+                let mut stack = vec![(0usize, 0usize)];
+                while let Some((axis, position)) = stack.pop() {
+                    if axis == axes.len() {
+                        prop_assert!(!std::mem::replace(&mut seen[position], true));
+                        continue;
+                    }
+                    for &(source, target) in &pairs[axis] {
+                        prop_assert!((source as u64) < chunk[axis]);
+                        prop_assert_eq!(
+                            job.offset[axis] + source as u64,
+                            selection[axis].get(target).unwrap()
+                        );
+                        stack.push((axis + 1, position * plan.lens()[axis] + target));
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|&done| done));
+        }
+    }
+
+    #[test]
+    fn bounds_and_rank_are_checked() {
+        let grid = || Grid::new(&[10], &[4]).unwrap();
+        assert!(matches!(Plan::new(grid(), &[]), Err(Error::Structure(_))));
+        assert!(matches!(Plan::new(grid(), &[Axis::Indices(vec![10])]), Err(Error::Index(_))));
+    }
+
+    #[test]
+    fn a_scalar_is_one_job() {
+        let plan = Plan::new(Grid::new(&[], &[]).unwrap(), &[]).unwrap();
+        assert_eq!((plan.jobs(), plan.count(), plan.job(0).linear), (1, 1, 0));
+    }
+}

@@ -1,0 +1,286 @@
+//! Worker threads: how many there are, how work is handed to them, and how it is stopped.
+
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{Error, Result};
+
+/// How often a caller that waits asks whether to stop.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The environment variable that sets the number of threads.
+pub const THREADS_VARIABLE: &str = "FILEBACKEDARRAY_NUM_THREADS";
+
+/// A request's means to be stopped.
+///
+/// The closure runs on the thread that made the request, every few milliseconds while it waits, and
+/// never while any lock of this crate is held. When it returns true the request ends with
+/// [`Error::Interrupted`] as soon as the chunks at hand are done.
+pub struct Control<'a> {
+    poll: &'a dyn Fn() -> bool,
+    stop: AtomicBool,
+}
+
+impl<'a> Control<'a> {
+    /// Stops when `poll` returns true.
+    pub fn new(poll: &'a dyn Fn() -> bool) -> Self {
+        Self { poll, stop: AtomicBool::new(false) }
+    }
+
+    fn ask(&self) {
+        if (self.poll)() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for Control<'_> {
+    /// Never stops.
+    fn default() -> Self {
+        Self::new(&|| false)
+    }
+}
+
+/// The part of a [`Control`] that workers see.
+struct Progress<'a> {
+    stop: &'a AtomicBool,
+    next: AtomicUsize,
+    jobs: usize,
+    /// The failure of the lowest job: which error is reported should not depend on timing more than it must.
+    failure: Mutex<Option<(usize, Error)>>,
+}
+
+impl Progress<'_> {
+    fn fail(&self, job: usize, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.as_ref().is_none_or(|&(lowest, _)| job < lowest) {
+            *failure = Some((job, error));
+        }
+        // No new jobs; those before this one were all taken.
+        self.next.store(self.jobs, Ordering::Relaxed);
+    }
+
+    /// The next job that is not taken.
+    fn take(&self) -> Option<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < self.jobs).then_some(next + 1))
+            .ok()
+    }
+
+    /// Does one job, a panic of which is an error like others.
+    fn run<S>(&self, job: usize, scratch: &mut S, work: &impl Fn(&mut S, usize) -> Result<()>) {
+        match catch_unwind(AssertUnwindSafe(|| work(scratch, job))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(job, error),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("panic");
+                self.fail(job, Error::Internal(text.to_owned()));
+            }
+        }
+    }
+}
+
+/// Calls `work` for each number below `jobs` on the pool's threads, each with a `Scratch` of its own.
+///
+/// # Errors
+/// The error of a job (of the lowest that failed), or [`Error::Interrupted`].
+pub fn for_each<Scratch: Default>(
+    control: &Control<'_>,
+    jobs: usize,
+    work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let progress =
+        Progress { stop: &control.stop, next: AtomicUsize::new(0), jobs, failure: Mutex::new(None) };
+    let workers = num_threads()?.min(jobs);
+    if workers <= 1 {
+        let mut scratch = Scratch::default();
+        let mut asked = Instant::now();
+        while let Some(job) = progress.take() {
+            progress.run(job, &mut scratch, &work);
+            if asked.elapsed() >= POLL {
+                control.ask();
+                asked = Instant::now();
+            }
+        }
+    } else {
+        let pool = pool()?;
+        let running = Mutex::new(workers);
+        let all_done = Condvar::new();
+        pool.in_place_scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|_| {
+                    let mut scratch = Scratch::default();
+                    while let Some(job) = progress.take() {
+                        progress.run(job, &mut scratch, &work);
+                    }
+                    let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
+                    *left -= 1;
+                    if *left == 0 {
+                        all_done.notify_all();
+                    }
+                });
+            }
+            let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
+            while *left > 0 {
+                left = all_done.wait_timeout(left, POLL).unwrap_or_else(PoisonError::into_inner).0;
+                if *left > 0 {
+                    drop(left);
+                    control.ask();
+                    left = running.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        });
+    }
+    if control.stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    match progress.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// The pool, and how many threads there should be.
+struct State {
+    threads: Option<usize>,
+    pool: Option<Arc<ThreadPool>>,
+    /// The process that the pool's threads live in.
+    process: u32,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { threads: None, pool: None, process: 0 });
+
+/// Holds the pool's state, so that a child process of `fork` finds it whole.
+pub(crate) fn hold() -> impl Sized + 'static {
+    lock()
+}
+
+fn lock() -> std::sync::MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Number of threads that decode.
+///
+/// # Errors
+/// [`Error::Structure`] when the environment sets it to something that is not a number of threads.
+pub fn num_threads() -> Result<usize> {
+    lock().num_threads()
+}
+
+/// Sets the number of threads that decode; the number before.
+///
+/// # Errors
+/// [`Error::Structure`] for 0.
+pub fn set_num_threads(threads: usize) -> Result<usize> {
+    if threads == 0 {
+        return Err(Error::Structure("the number of threads should be at least 1".into()));
+    }
+    let mut state = lock();
+    let before = state.num_threads();
+    state.threads = Some(threads);
+    before
+}
+
+impl State {
+    /// As was set, or as the environment says, or else all cores that this process may use: affinity
+    /// and the limits of a control group are respected.
+    fn num_threads(&mut self) -> Result<usize> {
+        if let Some(threads) = self.threads {
+            return Ok(threads);
+        }
+        let threads = match std::env::var(THREADS_VARIABLE) {
+            Ok(text) => text.trim().parse().ok().filter(|&threads| threads > 0).ok_or_else(|| {
+                Error::Structure(format!("{THREADS_VARIABLE} should be a positive number, not '{text}'"))
+            })?,
+            Err(_) => std::thread::available_parallelism().map_or(1, NonZero::get),
+        };
+        self.threads = Some(threads);
+        Ok(threads)
+    }
+}
+
+/// A pool of the right size in this process.
+fn pool() -> Result<Arc<ThreadPool>> {
+    let mut state = lock();
+    let threads = state.num_threads()?;
+    let process = std::process::id();
+    if state.process != process {
+        // After a fork the threads are the parent's alone; ending the pool would wait for them for ever.
+        std::mem::forget(state.pool.take());
+        state.process = process;
+    }
+    if let Some(pool) = state.pool.as_ref().filter(|pool| pool.current_num_threads() == threads) {
+        return Ok(Arc::clone(pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("filebackedarray-{number}"))
+        .build()
+        .map_err(|error| Error::OutOfMemory(format!("cannot start {threads} threads: {error}")))?;
+    let pool = Arc::new(pool);
+    state.pool = Some(Arc::clone(&pool));
+    Ok(pool)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once() {
+        let counts: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+        for_each(&Control::default(), counts.len(), |(): &mut (), job| {
+            counts[job].fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn errors_and_panics_are_reported() {
+        let result = for_each(&Control::default(), 50, |(): &mut (), job| {
+            if job == 7 { Err(Error::Index("seven".into())) } else { Ok(()) }
+        });
+        assert!(matches!(result, Err(Error::Index(text)) if text == "seven"));
+        let result = for_each(&Control::default(), 50, |(): &mut (), job| {
+            assert!(job != 3, "three");
+            Ok(())
+        });
+        assert!(matches!(result, Err(Error::Internal(text)) if text.contains("three")));
+    }
+
+    #[test]
+    fn a_request_can_be_stopped() {
+        let asked = std::cell::Cell::new(0);
+        let poll = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        };
+        let started = Instant::now();
+        let result = for_each(&Control::new(&poll), 10_000, |(): &mut (), _| {
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(())
+        });
+        assert!(matches!(result, Err(Error::Interrupted)));
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn no_threads_are_refused() {
+        assert!(matches!(set_num_threads(0), Err(Error::Structure(_))));
+    }
+}

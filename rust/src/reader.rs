@@ -1,0 +1,312 @@
+//! One request to one file in one state: its datasets, and their chunks decoded one by one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::cache::{self, Key};
+use crate::chunks::{ChunkIndex, Grid};
+use crate::dataset::{Dataset, Layout};
+use crate::error::{Error, Place, Result};
+use crate::filters::{Complaint, Pipeline, Scratch};
+use crate::hdf5;
+use crate::plan::{Job, Piece, Plan};
+use crate::pool::{self, Control};
+use crate::scatter::Output;
+use crate::source::Source;
+
+/// How often a request is begun anew when the file changes under it.
+const ATTEMPTS: usize = 3;
+
+/// Wanted parts of a block that are closer than this are read together: the bytes between cost less
+/// than another call to the operating system.
+const MERGE_GAP: usize = 4096;
+
+/// A file that stays open, and the same, for the length of a request.
+pub(crate) struct Request {
+    source: Source,
+}
+
+impl Request {
+    /// Runs `work` on the file at `path`, anew if the file changes meanwhile: what comes back is of one
+    /// state of the file.
+    ///
+    /// # Errors
+    /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still.
+    pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
+        for _ in 0..ATTEMPTS {
+            let request = Self { source: Source::open(path)? };
+            let result = work(&request);
+            match result {
+                Err(Error::Changing { .. }) => {}
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                result if request.source.is_unchanged()? => return result,
+                _ => {}
+            }
+        }
+        Err(Error::Changing { place: Place::file(path) })
+    }
+
+    fn key(&self, name: &[u8]) -> Key {
+        Key { identity: self.source.identity(), name: name.to_vec() }
+    }
+
+    /// The file's path.
+    pub(crate) fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// The description of a dataset.
+    pub(crate) fn dataset(&self, name: &[u8]) -> Result<Arc<Dataset>> {
+        let describe = || {
+            let decodes = |filters: &[_]| Pipeline::new(filters).is_ok();
+            hdf5::describe(self.path(), &self.source.identity(), name, decodes).map(Arc::new)
+        };
+        // What depends on other files than this one, or on which plugins there are, is asked anew.
+        let dataset = cache::dataset(&self.key(name), || {
+            let dataset = describe()?;
+            match dataset.layout {
+                Layout::Library { .. } | Layout::Undecodable { .. } => Err(Uncached::Dataset(dataset)),
+                _ => Ok(dataset),
+            }
+        });
+        match dataset {
+            Ok(dataset) | Err(Uncached::Dataset(dataset)) => Ok(dataset),
+            Err(Uncached::Error(error)) => Err(error),
+        }
+    }
+
+    /// What a cached fact of this dataset may be kept under: the pointers of a compressed matrix.
+    pub(crate) fn pointers(
+        &self,
+        name: &[u8],
+        find: impl FnOnce() -> Result<Arc<[u64]>>,
+    ) -> Result<Arc<[u64]>> {
+        cache::pointers(&self.key(name), find)
+    }
+
+    /// A reader of a dataset's chunks.
+    pub(crate) fn reader(&self, name: &[u8]) -> Result<ChunkReader<'_>> {
+        let dataset = self.dataset(name)?;
+        let place = Place::dataset(self.path(), name);
+        let grid = dataset.grid()?;
+        let backend = match &dataset.layout {
+            Layout::Compact(_) => Backend::Compact,
+            Layout::Contiguous(address) => Backend::Contiguous(*address),
+            Layout::Chunked { filters, partial_unfiltered, .. } => Backend::Chunked {
+                index: cache::index(&self.key(name), || {
+                    hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
+                })?,
+                pipeline: Pipeline::new(filters)
+                    .map_err(|step| Error::Internal(format!("{place}: filter {} is not decoded", step.id)))?,
+                partial_unfiltered: *partial_unfiltered,
+            },
+            Layout::Library { .. } => Backend::Library(hdf5::Reader::open(
+                self.path(),
+                &self.source.identity(),
+                name,
+                dataset.element,
+            )?),
+            Layout::Undecodable { filter, .. } => {
+                return Err(Error::Filter {
+                    place,
+                    message: format!("nothing at hand decodes its filter {filter}"),
+                });
+            }
+        };
+        let chunk_bytes = dataset.chunk_bytes(&grid)?;
+        Ok(ChunkReader {
+            source: &self.source,
+            dataset,
+            grid,
+            chunk_bytes,
+            place,
+            backend,
+            kept: Mutex::new(None),
+        })
+    }
+}
+
+/// Why a description is not kept.
+enum Uncached {
+    Dataset(Arc<Dataset>),
+    Error(Error),
+}
+
+impl From<Error> for Uncached {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Where the chunks of a dataset come from.
+enum Backend {
+    Compact,
+    Contiguous(Option<u64>),
+    Chunked { index: Arc<ChunkIndex>, pipeline: Pipeline, partial_unfiltered: bool },
+    Library(hdf5::Reader),
+}
+
+/// A chunk as it was asked for.
+pub(crate) enum Decoded<'s> {
+    /// Its values in C order; only those that the job wants need to be there.
+    Values(&'s [u8]),
+    /// The same, decoded by an earlier job.
+    Kept(Arc<Vec<u8>>),
+    /// It was never written: all its values are the dataset's fill value.
+    Missing,
+}
+
+impl Decoded<'_> {
+    /// The values, unless the chunk was never written.
+    pub(crate) fn values(&self) -> Option<&[u8]> {
+        match self {
+            Self::Values(values) => Some(values),
+            Self::Kept(values) => Some(values),
+            Self::Missing => None,
+        }
+    }
+}
+
+/// Decodes the chunks of one dataset; used by many threads at once.
+pub(crate) struct ChunkReader<'r> {
+    source: &'r Source,
+    dataset: Arc<Dataset>,
+    grid: Grid,
+    chunk_bytes: usize,
+    place: Place,
+    backend: Backend,
+    /// A chunk that the next of several reads begins with, and the number of it.
+    kept: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+}
+
+impl ChunkReader<'_> {
+    /// What is read.
+    pub(crate) fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The chunks that it is read in.
+    pub(crate) fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Decodes the chunks of a plan and writes what is wanted of them.
+    pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
+        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
+            let decoded = self.decode(&plan.job(number), scratch)?;
+            self.write(output, number, &decoded)
+        })
+    }
+
+    /// The same for one of several reads of which each goes on where the one before ended: the chunk that
+    /// both share is decoded once.
+    pub(crate) fn read_next(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
+        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
+            let job = plan.job(number);
+            let decoded = self.decode(&job, scratch)?;
+            self.write(output, number, &decoded)?;
+            if number + 1 == plan.jobs() {
+                self.keep(&job, &decoded);
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what job `number` wants of its chunk.
+    pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
+        match decoded.values() {
+            Some(values) => output.chunk(number, values),
+            None => output.fill(number, &self.dataset.fill),
+        }
+    }
+
+    /// Keeps a chunk for the next read, which may begin with it.
+    ///
+    /// Only whole chunks are kept: of a block, or of what libhdf5 reads, only the wanted part is there.
+    pub(crate) fn keep(&self, job: &Job<'_>, decoded: &Decoded<'_>) {
+        if let (Backend::Chunked { .. }, Decoded::Values(values)) = (&self.backend, decoded) {
+            *self.kept() = Some((job.linear, Arc::new(values.to_vec())));
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(u64, Arc<Vec<u8>>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decodes the chunk of a job, at least as far as the job wants it.
+    pub(crate) fn decode<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+        match &self.backend {
+            Backend::Compact => match &self.dataset.layout {
+                Layout::Compact(values) => Ok(Decoded::Values(values)),
+                _ => Ok(Decoded::Missing),
+            },
+            Backend::Contiguous(None) => Ok(Decoded::Missing),
+            Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
+            Backend::Chunked { index, pipeline, partial_unfiltered } => {
+                if let Some((_, values)) = self.kept().as_ref().filter(|kept| kept.0 == job.linear) {
+                    return Ok(Decoded::Kept(Arc::clone(values)));
+                }
+                let Some(chunk) = index.get(job.linear) else { return Ok(Decoded::Missing) };
+                let place = || self.place.chunk(&job.offset);
+                let unfiltered = *partial_unfiltered && self.grid.is_partial(&job.offset);
+                let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
+                let complain = |complaint| self.complain(complaint, job);
+                // Before any memory is asked for: what the file claims has to be possible.
+                let stored = usize::try_from(chunk.size).map_err(|_| {
+                    complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size)))
+                })?;
+                pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
+                self.source.check(chunk.address, chunk.size, place)?;
+                let buffer = scratch.input(stored).map_err(complain)?;
+                self.source.read_at(chunk.address, buffer, place)?;
+                let decoded = pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
+                Ok(Decoded::Values(decoded))
+            }
+            Backend::Library(reader) => {
+                let complain = |complaint| self.complain(complaint, job);
+                let buffer = scratch.input(self.chunk_bytes).map_err(complain)?;
+                let bounds = job.pieces.iter().map(Piece::source_bounds);
+                let (start, count): (Vec<u64>, Vec<u64>) = bounds
+                    .zip(&job.offset)
+                    .map(|((low, high), &at)| (at + low as u64, (high - low) as u64 + 1))
+                    .unzip();
+                let element = self.dataset.element.size();
+                reader.read(&job.offset, self.grid.chunk(), &start, &count, element, buffer)?;
+                Ok(Decoded::Values(scratch.filled()))
+            }
+        }
+    }
+
+    fn complain(&self, complaint: Complaint, job: &Job<'_>) -> Error {
+        let place = self.place.chunk(&job.offset);
+        match complaint {
+            Complaint::Damaged(message) => Error::Damaged { place, message },
+            Complaint::OutOfMemory(bytes) => {
+                Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
+            }
+        }
+    }
+
+    /// Reads the wanted parts of a block of a contiguous dataset.
+    fn block<'s>(&'s self, address: u64, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+        let place = || self.place.chunk(&job.offset);
+        let element = self.dataset.element.size();
+        // Trailing axes of a block are whole, so that it is consecutive in the file.
+        let first = job
+            .offset
+            .iter()
+            .zip(&self.dataset.shape)
+            .fold(0u64, |at, (&index, &extent)| at * extent + index);
+        let begin = address.saturating_add(first * element as u64);
+        let buffer = scratch.input(self.chunk_bytes).map_err(|complaint| self.complain(complaint, job))?;
+        job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
+            self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
+        })?;
+        Ok(Decoded::Values(scratch.filled()))
+    }
+}

@@ -1,0 +1,334 @@
+//! Writes decoded chunks into the caller's array, many chunks at a time.
+//!
+//! [`Output`] is one buffer that several threads write disjoint parts of. What makes that sound is the
+//! plan: the elements of different jobs go to different places. `Output` lets each job be written once,
+//! so no two threads can ever be given the same place.
+
+mod convert;
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+pub use convert::Kernel;
+
+use crate::error::{Error, Result};
+use crate::plan::{PerAxis, Piece, Plan};
+
+/// The array that a plan's jobs fill.
+pub struct Output<'a> {
+    base: *mut u8,
+    len: usize,
+    plan: &'a Plan,
+    kernel: Kernel,
+    /// Distance in bytes between neighbours of each axis, in a decoded chunk and in the output.
+    source_strides: PerAxis<usize>,
+    target_strides: PerAxis<usize>,
+    claimed: Vec<AtomicU64>,
+    written: AtomicUsize,
+    _borrow: PhantomData<&'a mut [MaybeUninit<u8>]>,
+}
+
+// SAFETY: the only access through `base` is `write`, which each job passes once (`claim`), and the
+// plan sends different jobs to different places of the buffer.
+unsafe impl Sync for Output<'_> {}
+// SAFETY: as above; the buffer is borrowed mutably for as long as this lives, wherever that is.
+unsafe impl Send for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// A buffer for all elements of the plan, each converted by `kernel`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the buffer is not of the plan's size.
+    pub fn new(buffer: &'a mut [MaybeUninit<u8>], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
+        Self::at(buffer.as_mut_ptr().cast(), buffer.len(), plan, kernel)
+    }
+
+    /// The same over bytes that hold something already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(buffer: &'a mut [u8], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
+        Self::at(buffer.as_mut_ptr(), buffer.len(), plan, kernel)
+    }
+
+    fn at(base: *mut u8, len: usize, plan: &'a Plan, kernel: Kernel) -> Result<Self> {
+        if plan.count().checked_mul(kernel.target_size()) != Some(len) {
+            return Err(Error::Internal(format!("a buffer of {len} bytes for {} elements", plan.count())));
+        }
+        let chunk: PerAxis<usize> = plan.grid().chunk().iter().map(|&len| len as usize).collect();
+        Ok(Self {
+            base,
+            len,
+            plan,
+            kernel,
+            source_strides: c_strides(&chunk, kernel.source_size()),
+            target_strides: c_strides(plan.lens(), kernel.target_size()),
+            claimed: (0..plan.jobs().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            written: AtomicUsize::new(0),
+            _borrow: PhantomData,
+        })
+    }
+
+    /// Writes what job `number` wants of a decoded chunk.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the chunk is too short, or the job was written before.
+    pub fn chunk(&self, number: usize, chunk: &[u8]) -> Result<()> {
+        self.write(number, chunk, &self.source_strides)
+    }
+
+    /// Writes one value wherever job `number` writes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the value is too short, or the job was written before.
+    pub fn fill(&self, number: usize, value: &[u8]) -> Result<()> {
+        // All elements of such a chunk lie at its start.
+        self.write(number, value, &PerAxis::from_elem(0, self.source_strides.len()))
+    }
+
+    fn write(&self, number: usize, source: &[u8], strides: &PerAxis<usize>) -> Result<()> {
+        if number >= self.plan.jobs() {
+            return Err(Error::Internal(format!("there is no job {number}")));
+        }
+        let pieces = self.plan.job(number).pieces;
+        let last_source: usize =
+            pieces.iter().zip(strides).map(|(piece, stride)| piece.source_bounds().1 * stride).sum();
+        let last_target: usize =
+            pieces.iter().zip(&self.target_strides).map(|(piece, stride)| piece.target_last() * stride).sum();
+        if last_source + self.kernel.source_size() > source.len()
+            || last_target + self.kernel.target_size() > self.len
+        {
+            return Err(Error::Internal(format!("job {number} reaches outside of its buffers")));
+        }
+        self.claim(number)?;
+        let walk = Walk::new(&self.kernel, &pieces, strides, &self.target_strides);
+        // SAFETY: the last element of the source and of the target were just found to be inside, and
+        // all others stand before them. This job has not been written before, and the plan gives no
+        // other job the same targets.
+        unsafe { walk.run(source.as_ptr(), self.base) };
+        self.written.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// The buffer, every byte of which has been written.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a job is missing.
+    pub fn finish(self) -> Result<&'a mut [u8]> {
+        if self.written.load(Ordering::Acquire) != self.plan.jobs() {
+            return Err(Error::Internal("a result is not complete".into()));
+        }
+        // SAFETY: each job writes its own elements, all jobs have, and together they are the whole
+        // buffer. The buffer was borrowed for `'a`, and this was the only way to it.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.base, self.len) })
+    }
+
+    /// Takes the one permission to write a job.
+    fn claim(&self, number: usize) -> Result<()> {
+        let bit = 1 << (number % 64);
+        let before = self.claimed.get(number / 64).map(|word| word.fetch_or(bit, Ordering::Relaxed));
+        match before {
+            Some(word) if word & bit == 0 => Ok(()),
+            _ => Err(Error::Internal(format!("job {number} written twice"))),
+        }
+    }
+}
+
+/// Writes zeros into the whole buffer.
+pub fn zero(buffer: &mut [MaybeUninit<u8>]) -> &mut [u8] {
+    buffer.fill(MaybeUninit::new(0));
+    // SAFETY: every byte was just written.
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), buffer.len()) }
+}
+
+/// Strides in bytes of a C-contiguous array.
+fn c_strides(lens: &[usize], element: usize) -> PerAxis<usize> {
+    let mut strides: PerAxis<usize> = PerAxis::from_elem(element, lens.len());
+    for axis in (1..lens.len()).rev() {
+        strides[axis - 1] = strides[axis] * lens[axis];
+    }
+    strides
+}
+
+/// One pass over the elements of a job: outer axes one by one, the innermost by the kernel.
+struct Walk<'a> {
+    kernel: &'a Kernel,
+    outer: &'a [Piece<'a>],
+    source_strides: &'a [usize],
+    target_strides: &'a [usize],
+    inner: Piece<'a>,
+    /// Distance in bytes between neighbours of the innermost axis in the source.
+    inner_stride: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        kernel: &'a Kernel,
+        pieces: &'a [Piece<'a>],
+        source_strides: &'a [usize],
+        target_strides: &'a [usize],
+    ) -> Self {
+        let single = Piece::Strided { source: 0, step: 1, target: 0, len: 1 };
+        let (mut outer, mut inner) = match pieces.split_last() {
+            Some((&inner, outer)) => (outer, inner),
+            None => (pieces, single),
+        };
+        let inner_stride = source_strides.last().copied().unwrap_or_else(|| kernel.source_size());
+        // Axes that are consecutive in both, such as the whole rows of a chunk as wide as the output,
+        // are one longer axis.
+        while let (
+            Piece::Strided { source: 0, step: 1, target: 0, len: width },
+            Some((&Piece::Strided { source, step: 1, target, len }, rest)),
+        ) = (inner, outer.split_last())
+        {
+            let axis = rest.len();
+            if source_strides[axis] != width * inner_stride
+                || target_strides[axis] != width * kernel.target_size()
+            {
+                break;
+            }
+            inner =
+                Piece::Strided { source: source * width, step: 1, target: target * width, len: len * width };
+            outer = rest;
+        }
+        Self { kernel, outer, source_strides, target_strides, inner, inner_stride }
+    }
+
+    /// # Safety
+    /// `source` and `target` must be valid for reads and writes at all offsets that the pieces and
+    /// strides lead to, and nothing else may access those of the target meanwhile.
+    unsafe fn run(&self, source: *const u8, target: *mut u8) {
+        // SAFETY: passed on from the caller.
+        unsafe { self.axis(0, source, target) }
+    }
+
+    /// # Safety
+    /// As [`Self::run`], with the offsets of the axes before `axis` already added.
+    unsafe fn axis(&self, axis: usize, source: *const u8, target: *mut u8) {
+        if let Some(piece) = self.outer.get(axis) {
+            let (source_stride, target_stride) = (self.source_strides[axis], self.target_strides[axis]);
+            piece.for_each(|from, to| {
+                // SAFETY: offsets that the caller vouches for.
+                unsafe {
+                    self.axis(axis + 1, source.add(from * source_stride), target.add(to * target_stride))
+                }
+            });
+            return;
+        }
+        let (stride, width) = (self.inner_stride, self.kernel.target_size());
+        // SAFETY: offsets that the caller vouches for.
+        unsafe {
+            match self.inner {
+                Piece::Strided { source: from, step, target: to, len } => {
+                    self.kernel.strided(
+                        source.add(from * stride),
+                        step * stride,
+                        target.add(to * width),
+                        len,
+                    );
+                }
+                Piece::Gather { indices, base, target: to } => {
+                    self.kernel.gather(source, indices, base, stride, target.add(to * width));
+                }
+                Piece::Runs(runs) => {
+                    for run in runs {
+                        self.kernel.strided(
+                            source.add(run.source * stride),
+                            stride,
+                            target.add(run.target * width),
+                            run.len,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chunks::Grid;
+    use crate::element::ElementType;
+    use crate::selection::Axis;
+
+    /// Extent, chunk length and selection of an axis.
+    fn axis() -> impl Strategy<Value = (u64, u64, Axis)> {
+        (1u64..14, 1u64..8, 1u64..4, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+            |(extent, chunk, step, start, all)| {
+                let start = if all { 0 } else { start.index(extent as usize) as u64 };
+                let step = if all { 1 } else { step };
+                let len = (extent - start).div_ceil(step) as usize;
+                (extent, chunk, Axis::Range { start, len, step })
+            },
+        )
+    }
+
+    proptest! {
+        /// Chunks cut out of an array and scattered give what indexing the array gives.
+        #[test]
+        fn scatter_is_indexing(axes in prop::collection::vec(axis(), 0..4), lists in any::<bool>()) {
+            let shape: Vec<u64> = axes.iter().map(|a| a.0).collect();
+            let chunk: Vec<u64> = axes.iter().map(|a| a.1).collect();
+            let selection: Vec<Axis> = axes
+                .iter()
+                .map(|a| match &a.2 {
+                    &Axis::Range { start, len, step } if lists => {
+                        Axis::Indices((0..len as u64).map(|i| start + i * step).collect())
+                    }
+                    other => other.clone(),
+                })
+                .collect();
+            let grid = Grid::new(&shape, &chunk).unwrap();
+            let value = |index: &[u64]| index.iter().zip(&shape).fold(0, |v, (&i, &n)| v * n + i) as u32 + 1;
+            let plan = Plan::new(grid, &selection).unwrap();
+            let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy("<f8").unwrap());
+            let mut buffer = vec![MaybeUninit::new(0xffu8); plan.count() * 8];
+            let output = Output::new(&mut buffer, &plan, Kernel::new(from, to)).unwrap();
+            for number in 0..plan.jobs() {
+                let job = plan.job(number);
+                let cells: usize = chunk.iter().product::<u64>() as usize;
+                let mut bytes = Vec::new();
+                for cell in 0..cells {
+                    let mut left = cell as u64;
+                    let mut index: Vec<u64> = chunk.iter().rev().map(|&n| { let i = left % n; left /= n; i }).collect();
+                    index.reverse();
+                    let index: Vec<u64> = index.iter().zip(&job.offset).map(|(i, o)| i + o).collect();
+                    bytes.extend(value(&index).to_le_bytes());
+                }
+                output.chunk(number, &bytes).unwrap();
+                prop_assert!(output.chunk(number, &bytes).is_err(), "written twice");
+            }
+            let written = output.finish().unwrap();
+            for position in 0..plan.count() {
+                let mut left = position;
+                let mut index: Vec<u64> = plan.lens().iter().zip(&selection).rev().map(|(&n, axis)| {
+                    let i = left % n;
+                    left /= n;
+                    axis.get(i).unwrap()
+                }).collect();
+                index.reverse();
+                let bytes: [u8; 8] = written[position * 8..][..8].try_into().unwrap();
+                prop_assert_eq!(bytes, f64::from(value(&index)).to_le_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn short_chunks_are_refused() {
+        let plan = Plan::new(Grid::new(&[4], &[4]).unwrap(), &[Axis::all(4).unwrap()]).unwrap();
+        let mut buffer = vec![MaybeUninit::uninit(); 4];
+        let byte = ElementType::from_numpy("|u1").unwrap();
+        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte)).unwrap();
+        assert!(output.chunk(0, &[1, 2, 3]).is_err());
+        assert!(output.chunk(0, &[1, 2, 3, 4]).is_ok());
+        assert!(output.chunk(1, &[1, 2, 3, 4]).is_err());
+        assert_eq!(output.finish().unwrap(), [1, 2, 3, 4]);
+        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte)).unwrap();
+        assert!(output.finish().is_err(), "nothing was written");
+    }
+}

@@ -1,0 +1,286 @@
+//! Windows: a matrix as a sequence of pieces of bounded size, each decoded in parallel.
+//!
+//! A window is a run of stored elements of the selected columns (or rows). Its `indices` are decoded first
+//! and compared with the selection of the secondary axis; those that are in it are *hits*. Of `data` only
+//! the chunks that hold a hit are decoded.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Opened;
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+use crate::filters::Scratch;
+use crate::plan::{Job, Piece, Plan, Run};
+use crate::pool::{self, Control};
+use crate::scatter::{Kernel, Output};
+use crate::selection::Axis;
+
+/// Stored elements of a window: large enough that all cores find chunks to decode in it, small enough
+/// that what is kept of it (24 bytes for each) does not matter.
+const ELEMENTS: usize = 1 << 20;
+
+/// No position of the selection.
+const NOWHERE: u32 = u32::MAX;
+
+/// Longest axis for which there is a table of where each index goes.
+const TABLE_EXTENT: u64 = 1 << 28;
+
+/// Whether the values of hits are wanted too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hits {
+    IndicesOnly,
+    WithValues,
+}
+
+/// The hits of one window, in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// `(position in the selection of the primary axis, number of hits)`; positions increase.
+    pub(super) segments: Vec<(usize, usize)>,
+    /// Position of each hit in the selection of the secondary axis.
+    pub(super) secondary: Vec<u64>,
+    /// Value of each hit, converted.
+    pub(super) values: Vec<u8>,
+    /// Whether positions increased strictly within each column (or row), counting from its beginning.
+    pub(super) increasing: bool,
+}
+
+/// Where an index of the secondary axis goes.
+enum Filter<'a> {
+    /// To itself; an index outside of the axis is an error.
+    All { extent: u64 },
+    /// To its distance from the first.
+    Range { start: u64, len: u64 },
+    /// To what the table says.
+    Table(Vec<u32>),
+    /// To its place in the list: for axes too long for a table.
+    List(&'a Axis),
+}
+
+impl<'a> Filter<'a> {
+    fn new(secondary: &'a Axis, extent: u64) -> Self {
+        match *secondary {
+            _ if secondary.is_all(extent) => Self::All { extent },
+            Axis::Range { start, len, step: 1 } => Self::Range { start, len: len as u64 },
+            _ if extent <= TABLE_EXTENT => {
+                let mut table = vec![NOWHERE; extent as usize];
+                let indices = (0..secondary.len()).filter_map(|position| secondary.get(position));
+                for (index, position) in indices.zip(0..) {
+                    table[index as usize] = position;
+                }
+                Self::Table(table)
+            }
+            _ => Self::List(secondary),
+        }
+    }
+
+    /// Calls `hit` with the number of each index that is selected, and its position in the selection.
+    ///
+    /// # Errors
+    /// The number of the first index outside of the axis, if all of the axis is selected.
+    fn apply(&self, indices: &[u64], mut hit: impl FnMut(usize, u64)) -> std::result::Result<(), usize> {
+        match self {
+            Self::All { extent } => {
+                for (number, &index) in indices.iter().enumerate() {
+                    if index >= *extent {
+                        return Err(number);
+                    }
+                    hit(number, index);
+                }
+            }
+            Self::Range { start, len } => {
+                for (number, &index) in indices.iter().enumerate() {
+                    let position = index.wrapping_sub(*start);
+                    if position < *len {
+                        hit(number, position);
+                    }
+                }
+            }
+            Self::Table(table) => {
+                for (number, &index) in indices.iter().enumerate() {
+                    if let Some(&position) = table.get(index as usize) {
+                        if position != NOWHERE {
+                            hit(number, u64::from(position));
+                        }
+                    }
+                }
+            }
+            Self::List(axis) => {
+                for (number, &index) in indices.iter().enumerate() {
+                    if let Some(position) = axis.position(index) {
+                        hit(number, position as u64);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one chunk of `indices` gives.
+#[derive(Default)]
+struct ChunkHits {
+    /// Positions among the stored elements.
+    stored: Vec<u64>,
+    secondary: Vec<u64>,
+}
+
+/// What a worker keeps between chunks.
+#[derive(Default)]
+struct Worker {
+    scratch: Scratch,
+    indices: Vec<u64>,
+}
+
+/// The windows of a selection, one after another.
+pub(super) struct Windows<'o> {
+    opened: &'o Opened<'o>,
+    filter: Filter<'o>,
+    target: ElementType,
+    /// `(first stored element, number of them)` of each position of the primary axis' selection.
+    stretches: Vec<(u64, usize)>,
+    /// The position that comes next, and how much of it was in windows before.
+    next: usize,
+    done: usize,
+    /// The last secondary position of the column (or row) that the last window ended in.
+    last: Option<u64>,
+}
+
+impl<'o> Windows<'o> {
+    pub(super) fn new(
+        opened: &'o Opened<'o>,
+        stretches: Vec<(u64, usize)>,
+        secondary: &'o Axis,
+        target: ElementType,
+    ) -> Self {
+        let filter = Filter::new(secondary, opened.matrix.secondary_extent());
+        Self { opened, filter, target, stretches, next: 0, done: 0, last: None }
+    }
+
+    /// Begins again.
+    pub(super) fn rewind(&mut self) {
+        (self.next, self.done, self.last) = (0, 0, None);
+    }
+
+    /// Whether one window holds everything that is left.
+    pub(super) fn is_short(&self) -> bool {
+        self.stretches[self.next..].iter().map(|stretch| stretch.1).sum::<usize>() - self.done <= ELEMENTS
+    }
+
+    /// Cuts off the next window's stretches: `(position, first stored element, number of them)`.
+    fn cut(&mut self) -> Vec<(usize, u64, usize)> {
+        let mut parts = Vec::new();
+        let mut room = ELEMENTS;
+        while let Some(&(start, len)) = self.stretches.get(self.next) {
+            let left = len - self.done;
+            let taken = left.min(room);
+            if taken > 0 {
+                parts.push((self.next, start + self.done as u64, taken));
+            }
+            room -= taken;
+            if taken < left {
+                self.done += taken;
+                break;
+            }
+            (self.next, self.done) = (self.next + 1, 0);
+        }
+        parts
+    }
+
+    /// The next window; `None` after the last.
+    pub(super) fn next(&mut self, want: Hits, control: &Control<'_>) -> Result<Option<Window>> {
+        let begins_inside = self.done > 0;
+        let parts = self.cut();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let found = self.find(&parts, control)?;
+        let (stored, secondary) = match <[ChunkHits; 1]>::try_from(found) {
+            Ok([ChunkHits { stored, secondary }]) => (stored, secondary),
+            Err(found) => (
+                found.iter().flat_map(|hits| hits.stored.iter().copied()).collect(),
+                found.iter().flat_map(|hits| hits.secondary.iter().copied()).collect(),
+            ),
+        };
+        let mut window = Window { secondary, increasing: true, ..Window::default() };
+        let mut begin = 0;
+        for (number, &(position, start, len)) in parts.iter().enumerate() {
+            let end = begin + stored[begin..].partition_point(|&stored| stored < start + len as u64);
+            let hits = &window.secondary[begin..end];
+            let before = if number == 0 && begins_inside { self.last } else { None };
+            let follows = match (before, hits.first()) {
+                (Some(before), Some(&first)) => before < first,
+                _ => true,
+            };
+            window.increasing &= follows && hits.is_sorted_by(|a, b| a < b);
+            self.last = hits.last().copied().or(before);
+            if end > begin {
+                window.segments.push((position, end - begin));
+            }
+            begin = end;
+        }
+        if want == Hits::WithValues {
+            window.values = self.values(stored, control)?;
+        }
+        Ok(Some(window))
+    }
+
+    /// Decodes the indices of these stretches and finds the hits among them, chunk by chunk.
+    fn find(&self, parts: &[(usize, u64, usize)], control: &Control<'_>) -> Result<Vec<ChunkHits>> {
+        let reader = &self.opened.indices;
+        let runs = parts.iter().map(|&(_, start, len)| (start, len)).collect();
+        let plan = Plan::new(reader.grid().clone(), &[Axis::Runs(runs)])?;
+        let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
+        pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
+            let job = plan.job(number);
+            let decoded = reader.decode(&job, &mut worker.scratch)?;
+            let hits = self.hits_of_chunk(&job, decoded.values(), &mut worker.indices)?;
+            if number + 1 == plan.jobs() {
+                reader.keep(&job, &decoded);
+            }
+            *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
+            Ok(())
+        })?;
+        Ok(found.into_iter().map(|hits| hits.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+    }
+
+    fn hits_of_chunk(
+        &self,
+        job: &Job<'_>,
+        values: Option<&[u8]>,
+        indices: &mut Vec<u64>,
+    ) -> Result<ChunkHits> {
+        let Some(&Piece::Runs(runs)) = job.pieces.first() else {
+            return Err(Error::Internal("stretches are runs".into()));
+        };
+        let mut hits = ChunkHits::default();
+        if matches!(self.filter, Filter::All { .. }) {
+            let all = runs.iter().map(|run| run.len).sum();
+            hits.stored.reserve_exact(all);
+            hits.secondary.reserve_exact(all);
+        }
+        for &Run { source, len, .. } in runs {
+            self.opened.wide_indices(values, source, len, indices)?;
+            let first = job.offset[0] + source as u64;
+            self.filter
+                .apply(indices, |number, position| {
+                    hits.stored.push(first + number as u64);
+                    hits.secondary.push(position);
+                })
+                .map_err(|number| self.opened.outside(indices[number], first + number as u64))?;
+        }
+        Ok(hits)
+    }
+
+    /// Decodes the values of these stored elements.
+    fn values(&self, stored: Vec<u64>, control: &Control<'_>) -> Result<Vec<u8>> {
+        let reader = &self.opened.data;
+        let kernel = Kernel::new(self.opened.types.data, self.target);
+        let mut values = vec![0; stored.len() * self.target.size()];
+        let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
+        let output = Output::over(&mut values, &plan, kernel)?;
+        reader.read_next(&plan, &output, control)?;
+        drop(output);
+        Ok(values)
+    }
+}
