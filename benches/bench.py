@@ -32,9 +32,7 @@ class ResultsDifferError(RuntimeError):
     """Two peers read different values."""
 
 
-def measure(
-    work: Work, workers: dict[str, Worker], repeats: int, budget: float
-) -> dict[str, list[float]]:
+def measure(work: Work, workers: dict[str, Worker], repeats: int, budget: float) -> dict[str, list[float]]:
     """Time a work item with each peer that can do it.
 
     Args:
@@ -89,9 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time filebackedarray beside its peers.")
     parser.add_argument("--size", choices=SIZES, default="small", help="size of the files")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed runs per peer")
-    parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="our threads; the floors are for 2"
-    )
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="our threads; the floors are for 2")
     parser.add_argument(
         "--budget",
         type=float,
@@ -99,14 +95,10 @@ def parse_arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="time in one work item after which a slow peer is not run again",
     )
-    parser.add_argument(
-        "--only", metavar="PATTERN", help="work items to run: part of a key, or a glob"
-    )
+    parser.add_argument("--only", metavar="PATTERN", help="work items to run: part of a key, or a glob")
     parser.add_argument("--check", action="store_true", help="fail if a ratio is below its floor")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every time to this file")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="OUT", help="put the table between the file's markers"
-    )
+    parser.add_argument("--markdown", type=Path, metavar="OUT", help="put the table between the file's markers")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -147,8 +139,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             workers = {
-                peer: stack.enter_context(Worker(peer, size, arguments.data_dir, arguments.threads))
-                for peer in PEERS
+                peer: stack.enter_context(Worker(peer, size, arguments.data_dir, arguments.threads)) for peer in PEERS
             }
             versions = {k: v for worker in workers.values() for k, v in worker.versions.items()}
             for work in items:
@@ -166,10 +157,7 @@ def main() -> int:
     report.print_table(rows, description)
 
     # Not sys.argv, whose paths are nobody else's.
-    command = (
-        f"python benches/bench.py --size {size.name} --threads {arguments.threads} "
-        f"--repeats {arguments.repeats}"
-    )
+    command = f"python benches/bench.py --size {size.name} --threads {arguments.threads} --repeats {arguments.repeats}"
     today = datetime.date.today().isoformat()
     if arguments.markdown is not None:
         provenance = f"Made by `{command}` on {today}: {description}."

@@ -71,16 +71,11 @@ def ensure(size: Size, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[h5py.File], None]] = {
         "sparse": partial(_write_sparse, size=size),
-        **{
-            dense_file(chunks): partial(_write_dense, size=size, chunks=chunks)
-            for chunks in DENSE_CHUNKS
-        },
+        **{dense_file(chunks): partial(_write_dense, size=size, chunks=chunks) for chunks in DENSE_CHUNKS},
     }
     for name, write in writers.items():
         path = file_path(directory, size, name)
-        stamp = json.dumps(
-            {"version": GENERATOR_VERSION, "seed": SEED, "file": name, **asdict(size)}
-        )
+        stamp = json.dumps({"version": GENERATOR_VERSION, "seed": SEED, "file": name, **asdict(size)})
         if not _is_current(path, stamp):
             _write_atomically(path, stamp, write)
 
@@ -130,17 +125,13 @@ def _write_sparse(file: h5py.File, size: Size) -> None:
         ("indptr", indptr),
     ):
         # Cell Ranger writes resizable datasets, so their chunks may be longer than they are.
-        group.create_dataset(
-            name, data=values, chunks=(SPARSE_CHUNK,), maxshape=(None,), **COMPRESSION
-        )
+        group.create_dataset(name, data=values, chunks=(SPARSE_CHUNK,), maxshape=(None,), **COMPRESSION)
     group.create_dataset("shape", data=np.array([size.genes, size.cells], dtype=np.int32))
     group.create_dataset("barcodes", data=_numbered("CELL{:012d}-1", size.cells), **COMPRESSION)
     features = group.create_group("features")
     features.create_dataset("id", data=_numbered("ENSG{:011d}", size.genes), **COMPRESSION)
     features.create_dataset("name", data=_numbered("GENE{}", size.genes), **COMPRESSION)
-    features.create_dataset(
-        "feature_type", data=_numbered("Gene Expression", size.genes), **COMPRESSION
-    )
+    features.create_dataset("feature_type", data=_numbered("Gene Expression", size.genes), **COMPRESSION)
 
 
 def _write_dense(file: h5py.File, size: Size, chunks: tuple[int, int]) -> None:

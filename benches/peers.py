@@ -122,9 +122,7 @@ class Hdf5array:
 
     def _sparse(self, path: Path) -> Any:
         shape = (self._size.genes, self._size.cells)
-        return self._package.Hdf5CompressedSparseMatrix(
-            str(path), SPARSE_GROUP, shape=shape, by_column=True
-        )
+        return self._package.Hdf5CompressedSparseMatrix(str(path), SPARSE_GROUP, shape=shape, by_column=True)
 
 
 class Filebackedarray(Hdf5array):
@@ -149,9 +147,7 @@ class Filebackedarray(Hdf5array):
 
 
 OURS = Filebackedarray.name
-PEERS: dict[str, type[H5py | Hdf5array]] = {
-    peer.name: peer for peer in (Filebackedarray, H5py, Hdf5array)
-}
+PEERS: dict[str, type[H5py | Hdf5array]] = {peer.name: peer for peer in (Filebackedarray, H5py, Hdf5array)}
 
 
 def peers_of(kind: str) -> list[str]:

@@ -83,10 +83,7 @@ def work_items(size: Size) -> list[Work]:
             Work(f"dense-full-{chunks}", f"dense full read, chunks {chunks}", file, "dense_full")
             for chunks, file in dense
         ),
-        *(
-            Work(f"dense-rows-{chunks}", f"dense {rows}, chunks {chunks}", file, "dense_rows")
-            for chunks, file in dense
-        ),
+        *(Work(f"dense-rows-{chunks}", f"dense {rows}, chunks {chunks}", file, "dense_rows") for chunks, file in dense),
         Work("sparse-full", "sparse full load to scipy CSC", "sparse", "sparse_full"),
         Work("sparse-columns", f"CSC {size.picks} random columns", "sparse", "sparse_columns"),
         Work("sparse-rows", f"CSC {rows}, all columns", "sparse", "sparse_rows"),

@@ -120,9 +120,7 @@ class _Server:
 
     def __init__(self, peer: str, size: Size, data_dir: Path, threads: int) -> None:
         self.peer = PEERS[peer](size, threads)
-        self._paths = {
-            work.key: (work.kind, file_path(data_dir, size, work.file)) for work in work_items(size)
-        }
+        self._paths = {work.key: (work.kind, file_path(data_dir, size, work.file)) for work in work_items(size)}
         self._reads: dict[str, Read] = {}
 
     def fingerprint(self, work: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
@@ -150,8 +151,8 @@ class Hdf5CompressedSparseMatrixSeed:
         count = int(pointers[-1])
         return (
             pointers,
-            indices.view(native_index)[:count].astype(index_dtype, copy=False),
-            values.view(target)[:count].astype(self._dtype, copy=False),
+            indices[:count].astype(index_dtype, copy=False),
+            values[:count].astype(self._dtype, copy=False),
         )
 
     @property
@@ -274,10 +275,7 @@ def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
     ends = pointers.tolist()
     contents: list[Any] | None = None
     if ends[-1] > 0:
-        contents = [
-            (indices[begin:end], values[begin:end]) if end > begin else None
-            for begin, end in zip(ends, ends[1:], strict=False)
-        ]
+        contents = [(indices[begin:end], values[begin:end]) if end > begin else None for begin, end in pairwise(ends)]
     extracted = SparseNdarray(
         shape=selection.lengths,
         contents=contents,

@@ -19,7 +19,7 @@ from delayedarray import (
 
 from . import _core
 from ._dask import dask_array
-from ._memory import allocate, as_bytes, engine_dtype
+from ._memory import allocate, engine_dtype
 from ._names import engine_name, engine_path
 from ._subset import Subset, select
 
@@ -139,9 +139,7 @@ def extract_dense_array_Hdf5DenseArraySeed(
     order = slice(None) if x._native_order else slice(None, None, -1)
     target = engine_dtype(x._dtype, x._stored_dtype)
     output = allocate(selection.lengths[order], target)
-    _core.read_dense(
-        engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, as_bytes(output)
-    )
+    _core.read_dense(engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, output)
     if selection.restore is not None:
         # Indexing gives C-contiguous copies of C-contiguous arrays.
         output = output[numpy.ix_(*selection.restore[order])]

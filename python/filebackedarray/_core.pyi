@@ -2,21 +2,34 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy
 import numpy.typing
 
 _Path: TypeAlias = str | os.PathLike[str]
+_Array: TypeAlias = numpy.typing.NDArray[Any]
 _Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
 # Of one axis: (start, length, step), or strictly increasing indices.
 _Axis: TypeAlias = tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]
+
+__all__ = [
+    "OPTIMISED",
+    "SparseMatrix",
+    "after_fork",
+    "before_fork",
+    "get_num_threads",
+    "inspect",
+    "read_dense",
+    "read_path",
+    "set_num_threads",
+]
 
 OPTIMISED: Final[bool]
 
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
 def read_path(path: _Path, name: bytes) -> str: ...
-def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...
+def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...
 def get_num_threads() -> int:
@@ -59,5 +72,5 @@ class SparseMatrix:
     def inspect(self) -> tuple[str, str, int]: ...
     def read(
         self, selection: Sequence[_Axis], dtype: str, index_dtype: str, by_column: bool
-    ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Bytes, _Bytes]: ...
+    ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Array, _Array]: ...
     def read_dense(self, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...

@@ -67,10 +67,11 @@ def dask_array(seed: Any, chunks: tuple[int, ...]) -> dask.array.Array:
     """
     import dask.array
 
-    return dask.array.from_array(
+    array: dask.array.Array = dask.array.from_array(  # type: ignore[no-untyped-call]
         _Source(seed, tuple(max(1, length) for length in chunks)),
         chunks="auto",
         asarray=False,
         fancy=False,
         meta=numpy.empty((0,) * len(seed.shape), seed.dtype),
     )
+    return array

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -18,16 +19,14 @@ def _machine_memory() -> int | None:
     except (AttributeError, ValueError, OSError):
         return None
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
             swap = next(int(line.split()[1]) for line in lines if line.startswith("SwapTotal:"))
     except (OSError, StopIteration):
         swap = 0
     return memory + swap * 1024
 
 
-def allocate(
-    shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False
-) -> numpy.typing.NDArray[Any]:
+def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False) -> numpy.typing.NDArray[Any]:
     """Make a C-contiguous array.
 
     Args:

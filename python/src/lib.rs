@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 #![allow(missing_docs)] // What Python sees is documented in `_core.pyi`.
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value.
 
 // The one module with unsafe code: the memory of numpy's arrays.
 #[allow(unsafe_code)]
@@ -12,13 +13,13 @@ mod selection;
 
 use std::path::PathBuf;
 
-use filebackedarray::sparse::{self, Matrix, Types};
+use filebackedarray::sparse::{self, Array, Matrix, Types};
 use filebackedarray::{ElementType, dense, fork};
-use numpy::{PyArray1, PyReadwriteArray1};
+use numpy::{PyArray1, PyReadwriteArray1, PyUntypedArray};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arrays::{NumpyBytes, uninitialised};
+use crate::arrays::Memory;
 use crate::errors::raise;
 use crate::selection::axes;
 
@@ -43,11 +44,11 @@ fn read_dense(
     name: &[u8],
     selection: Vec<Bound<'_, PyAny>>,
     dtype: &str,
-    out: &Bound<'_, PyArray1<u8>>,
+    out: &Bound<'_, PyUntypedArray>,
 ) -> PyResult<()> {
     let selection = axes(&selection)?;
     let target = ElementType::from_numpy(dtype).map_err(raise)?;
-    let mut out = uninitialised(out)?;
+    let mut out = Memory::new(out)?;
     request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
 }
 
@@ -91,7 +92,7 @@ impl SparseMatrix {
         let (rows, columns) = (&selection[0], &selection[1]);
         let result = request::run(py, |control| {
             if by_column == self.0.by_column {
-                sparse::read::<NumpyBytes>(&self.0, rows, columns, target, control)
+                sparse::read::<Memory>(&self.0, rows, columns, target, control)
             } else {
                 sparse::read_transposed(&self.0, rows, columns, target, control)
             }
@@ -140,7 +141,8 @@ fn after_fork() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path, set_num_threads,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path,
+        set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -8,7 +8,10 @@ use pyo3::prelude::*;
 use crate::errors::raise;
 
 /// Runs `work` without the GIL; a signal's exception ends it.
-pub(crate) fn run<T: Send>(py: Python<'_>, work: impl FnOnce(&Control<'_>) -> Result<T> + Send) -> PyResult<T> {
+pub(crate) fn run<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&Control<'_>) -> Result<T> + Send,
+) -> PyResult<T> {
     py.detach(|| {
         let raised = Cell::new(None);
         let poll = || {

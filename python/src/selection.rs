@@ -16,8 +16,8 @@ fn axis(selected: &Bound<'_, PyAny>) -> PyResult<Axis> {
     if let Ok((start, len, step)) = selected.extract() {
         return Ok(Axis::Range { start, len, step });
     }
-    let indices: PyReadonlyArray1<'_, u64> = selected.extract().map_err(|_| {
-        PyTypeError::new_err("a selection is (start, length, step) or an array of uint64")
-    })?;
+    let indices: PyReadonlyArray1<'_, u64> = selected
+        .extract()
+        .map_err(|_| PyTypeError::new_err("a selection is (start, length, step) or an array of uint64"))?;
     Axis::from_indices(indices.as_array().to_vec()).map_err(raise)
 }

@@ -49,30 +49,51 @@ impl Default for Control<'_> {
 /// The part of a [`Control`] that workers see.
 struct Progress<'a> {
     stop: &'a AtomicBool,
-    next: AtomicUsize,
-    jobs: usize,
+    /// The jobs that nobody has taken, cut into as many stretches as there are workers. Neighbouring jobs
+    /// write to neighbouring memory: two workers that took them in turn would wait for each other's page
+    /// faults.
+    stretches: Vec<Stretch>,
+    failed: AtomicBool,
     /// The failure of the lowest job: which error is reported should not depend on timing more than it must.
     failure: Mutex<Option<(usize, Error)>>,
 }
 
-impl Progress<'_> {
+/// Consecutive jobs, of which the next is taken first.
+struct Stretch {
+    next: AtomicUsize,
+    end: usize,
+}
+
+impl<'a> Progress<'a> {
+    fn new(stop: &'a AtomicBool, jobs: usize, workers: usize) -> Self {
+        let cut = |number: usize| (jobs as u128 * number as u128 / workers as u128) as usize;
+        let stretch = |number| Stretch { next: AtomicUsize::new(cut(number)), end: cut(number + 1) };
+        Self {
+            stop,
+            stretches: (0..workers).map(stretch).collect(),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
     fn fail(&self, job: usize, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.as_ref().is_none_or(|&(lowest, _)| job < lowest) {
             *failure = Some((job, error));
         }
-        // No new jobs; those before this one were all taken.
-        self.next.store(self.jobs, Ordering::Relaxed);
+        self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// The next job that is not taken.
-    fn take(&self) -> Option<usize> {
-        if self.stop.load(Ordering::Relaxed) {
+    /// A worker's next job: of its own stretch, and when that is done, of another's.
+    fn take(&self, worker: usize) -> Option<usize> {
+        if self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
             return None;
         }
-        self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < self.jobs).then_some(next + 1))
-            .ok()
+        let (others, own) = self.stretches.split_at(worker);
+        own.iter().chain(others).find_map(|stretch| {
+            let one_more = |next| (next < stretch.end).then_some(next + 1);
+            stretch.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()
+        })
     }
 
     /// Does one job, a panic of which is an error like others.
@@ -101,13 +122,12 @@ pub fn for_each<Scratch: Default>(
     jobs: usize,
     work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    let progress =
-        Progress { stop: &control.stop, next: AtomicUsize::new(0), jobs, failure: Mutex::new(None) };
-    let workers = num_threads()?.min(jobs);
-    if workers <= 1 {
+    let workers = num_threads()?.min(jobs).max(1);
+    let progress = Progress::new(&control.stop, jobs, workers);
+    if workers == 1 {
         let mut scratch = Scratch::default();
         let mut asked = Instant::now();
-        while let Some(job) = progress.take() {
+        while let Some(job) = progress.take(0) {
             progress.run(job, &mut scratch, &work);
             if asked.elapsed() >= POLL {
                 control.ask();
@@ -118,12 +138,13 @@ pub fn for_each<Scratch: Default>(
         let pool = pool()?;
         let running = Mutex::new(workers);
         let all_done = Condvar::new();
+        let (progress, work, running, all_done) = (&progress, &work, &running, &all_done);
         pool.in_place_scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|_| {
+            for worker in 0..workers {
+                scope.spawn(move |_| {
                     let mut scratch = Scratch::default();
-                    while let Some(job) = progress.take() {
-                        progress.run(job, &mut scratch, &work);
+                    while let Some(job) = progress.take(worker) {
+                        progress.run(job, &mut scratch, work);
                     }
                     let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
                     *left -= 1;

@@ -7,7 +7,7 @@ use crate::cache::{self, Key};
 use crate::chunks::{ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
 use crate::error::{Error, Place, Result};
-use crate::filters::{Complaint, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Pipeline, Scratch};
 use crate::hdf5;
 use crate::plan::{Job, Piece, Plan};
 use crate::pool::{self, Control};
@@ -33,6 +33,7 @@ impl Request {
     /// # Errors
     /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still.
     pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
+        hdf5::provide_lzf(filters::decode_lzf);
         for _ in 0..ATTEMPTS {
             let request = Self { source: Source::open(path)? };
             let result = work(&request);

@@ -4,7 +4,19 @@ use libdeflater::{DecompressionError, Decompressor};
 
 use super::Complaint;
 
-/// Inflates `input` into `output`; the number of bytes that it came to. The stream's Adler-32 is verified.
+/// Bytes to put after the input.
+///
+/// libdeflate leaves its fast loop when less than about 25 bytes are left to read, or 299 to write
+/// (`FASTLOOP_MAX_BYTES_READ`, `FASTLOOP_MAX_BYTES_WRITTEN` in its `decompress_template.h`), and then copies
+/// byte by byte. The end of a shuffled chunk of small integers is all zeros, tens of thousands of them in
+/// those last 25 bytes: most of such a chunk's time went there.
+pub(super) const INPUT_PADDING: usize = 64;
+
+/// Bytes of room to leave after the output.
+pub(super) const OUTPUT_PADDING: usize = 320;
+
+/// Inflates `input` into `output`; the number of bytes that it came to. The stream's Adler-32 is verified, so
+/// that a stream which runs on into the padding is not taken for a whole one.
 pub(super) fn decode(
     inflater: &mut Decompressor,
     input: &[u8],

@@ -130,9 +130,15 @@ impl Pipeline {
                 None => (len.saturating_add(len / 8).saturating_add(4096), false),
             };
             let Scratch { current, next, inflater } = scratch;
+            if filter == Filter::Deflate {
+                current.pad(deflate::INPUT_PADDING)?;
+            }
             let input = current.bytes();
             let made = match filter {
-                Filter::Deflate => deflate::decode(inflater, input, next.prepare(limit)?)?,
+                Filter::Deflate => {
+                    let output = next.prepare(limit.saturating_add(deflate::OUTPUT_PADDING))?;
+                    deflate::decode(inflater, current.padded(), output)?
+                }
                 Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
                     shuffle::decode(element, input, next.prepare(input.len())?);
@@ -167,12 +173,9 @@ fn wrong_length(found: usize, expected: usize) -> Complaint {
     format!("{found} bytes where there should be {expected}").into()
 }
 
-/// Decodes one filter's bytes for libhdf5, which knows the filter only by its number.
-///
-/// # Errors
-/// A [`Complaint`] as [`Pipeline::decode`]'s.
-pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
-    lzf::decode(input, output)
+/// Decodes one chunk of the LZF filter alone; `None` when it is damaged.
+pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Option<usize> {
+    lzf::decode(input, output).ok()
 }
 
 /// Bytes that grow and never shrink, so that what was zeroed once is not zeroed again.
@@ -180,6 +183,8 @@ pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
 struct Buffer {
     bytes: Vec<u8>,
     len: usize,
+    /// Zeros after the contents.
+    padding: usize,
 }
 
 impl Buffer {
@@ -189,8 +194,21 @@ impl Buffer {
             self.bytes.try_reserve_exact(more).map_err(|_| Complaint::OutOfMemory(len))?;
             self.bytes.resize(len, 0);
         }
-        self.len = len;
+        (self.len, self.padding) = (len, 0);
         Ok(&mut self.bytes[..len])
+    }
+
+    /// Puts zeros after the contents.
+    fn pad(&mut self, padding: usize) -> Result<(), Complaint> {
+        let len = self.len;
+        self.prepare(len + padding)?[len..].fill(0);
+        (self.len, self.padding) = (len, padding);
+        Ok(())
+    }
+
+    /// The contents and the zeros after them.
+    fn padded(&self) -> &[u8] {
+        &self.bytes[..self.len + self.padding]
     }
 
     fn truncate(&mut self, len: usize) {

@@ -81,8 +81,8 @@ impl Description<'_> {
                 None if decodes(&filters) => {
                     let mut options: c_uint = 0;
                     // SAFETY: under the lock; an open property list.
-                    self.library
-                        .check(unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) }, &self.place)?;
+                    let status = unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) };
+                    self.library.check(status, &self.place)?;
                     let partial_unfiltered = options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0;
                     Layout::Chunked { chunk, filters, partial_unfiltered }
                 }

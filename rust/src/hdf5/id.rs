@@ -11,7 +11,7 @@ pub(super) type Close = unsafe extern "C" fn(hid_t) -> c_int;
 
 /// An open identifier. It cannot outlive the lock under which it was opened.
 pub(super) struct Id<'lib> {
-    id: hid_t,
+    hid: hid_t,
     close: Close,
     _library: &'lib Library,
 }
@@ -19,16 +19,16 @@ pub(super) struct Id<'lib> {
 impl<'lib> Id<'lib> {
     /// Takes ownership of a valid identifier.
     pub(super) fn new(library: &'lib Library, id: hid_t, close: Close) -> Self {
-        Self { id, close, _library: library }
+        Self { hid: id, close, _library: library }
     }
 
     pub(super) fn get(&self) -> hid_t {
-        self.id
+        self.hid
     }
 
     /// Gives up ownership: someone else closes it, under the lock.
     pub(super) fn release(self) -> hid_t {
-        let id = self.id;
+        let id = self.hid;
         std::mem::forget(self);
         id
     }
@@ -38,7 +38,7 @@ impl Drop for Id<'_> {
     fn drop(&mut self) {
         // SAFETY: under the lock; the identifier was open and is closed nowhere else.
         unsafe {
-            (self.close)(self.id);
+            (self.close)(self.hid);
         }
     }
 }

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
 use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
@@ -49,7 +49,6 @@ impl Library {
     pub(crate) fn lock() -> Self {
         let mut lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         if !*lock {
-            // h5py's LZF filter, so that the libhdf5 path reads what it compresses too.
             let lzf = H5Z_class2_t {
                 version: H5Z_CLASS_T_VERS as c_int,
                 id: 32000,
@@ -85,6 +84,7 @@ impl Library {
     }
 
     /// What the library says of its last failure, from the innermost function outwards.
+    #[allow(clippy::unused_self)] // Having a `Library` is what allows it.
     fn failure(&self) -> Failure {
         unsafe extern "C" fn collect(_: c_uint, entry: *const H5E_error2_t, failure: *mut c_void) -> c_int {
             // SAFETY: libhdf5 passes a valid entry, and the pointer that was given to it below.
@@ -202,6 +202,16 @@ fn path_to_c(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::FileNotFound(path.to_owned()))
 }
 
+/// Decodes the first bytes into the second; how many they came to, or `None` when they are damaged.
+pub type Decoder = fn(&[u8], &mut [u8]) -> Option<usize>;
+
+static LZF_DECODER: OnceLock<Decoder> = OnceLock::new();
+
+/// Gives libhdf5 the decoder of h5py's LZF filter, so that the libhdf5 path reads what it compressed too.
+pub fn provide_lzf(decoder: Decoder) {
+    LZF_DECODER.get_or_init(|| decoder);
+}
+
 /// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.
 ///
 /// The third parameter is the size of a chunk (h5py's `lzf_filter.c`).
@@ -225,7 +235,7 @@ unsafe extern "C" fn lzf(
         }
         let input = std::slice::from_raw_parts((*buffer).cast::<u8>(), len);
         let output = std::slice::from_raw_parts_mut(decoded.cast::<u8>(), size);
-        let made = crate::filters::decode_lzf(input, output).unwrap_or(0);
+        let made = LZF_DECODER.get().and_then(|decode| decode(input, output)).unwrap_or(0);
         let unused = if made == 0 { decoded } else { std::mem::replace(&mut *buffer, decoded) };
         hdf5_metno_sys::h5::H5free_memory(unused);
         if made > 0 {

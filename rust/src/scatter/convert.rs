@@ -4,6 +4,9 @@
 //! or does not fit the integer), the result is what numpy gives on x86-64, on every machine: NaN and
 //! what does not fit become the most negative 32- or 64-bit integer, whose low bits narrower types keep.
 
+// Conversions are exact or meant: comparing floats for equality and casting with `as` is what this is about.
+#![allow(clippy::float_cmp, clippy::cast_lossless)]
+
 use half::f16;
 
 use crate::element::{ElementType, Kind};
@@ -56,18 +59,6 @@ impl Kernel {
         let len = (source.len() / self.source_size).min(target.len() / self.target_size);
         // SAFETY: both slices hold at least `len` elements.
         unsafe { self.strided(source.as_ptr(), self.source_size, target.as_mut_ptr(), len) }
-    }
-
-    /// Converts the values at `indices - base` of `source` into `target`, as many as both hold.
-    ///
-    /// # Panics
-    /// When an index is outside of `source`, or `target` is too short.
-    pub fn pick(&self, source: &[u8], indices: &[u64], base: u64, target: &mut [u8]) {
-        let held = (source.len() / self.source_size) as u64;
-        assert!(indices.iter().all(|&index| index.wrapping_sub(base) < held), "index outside of the chunk");
-        assert!(target.len() >= indices.len() * self.target_size, "target too short");
-        // SAFETY: just checked.
-        unsafe { self.gather(source.as_ptr(), indices, base, self.source_size, target.as_mut_ptr()) }
     }
 
     /// # Safety
@@ -469,15 +460,5 @@ mod tests {
     fn booleans_are_zero_or_one() {
         assert_eq!(convert("|b1", "|b1", &[0, 1, 2, 255]), [0, 1, 1, 1]);
         assert_eq!(convert("|b1", "<f4", &[2]), 1f32.to_le_bytes());
-    }
-
-    #[test]
-    fn gather_picks() {
-        let kernel = Kernel::new(ElementType::I32, ElementType::I64);
-        let source: Vec<u8> = (10..20i32).flat_map(i32::to_le_bytes).collect();
-        let mut target = [0; 24];
-        kernel.pick(&source, &[100, 103, 109], 100, &mut target);
-        let expected: Vec<u8> = [10i64, 13, 19].into_iter().flat_map(i64::to_le_bytes).collect();
-        assert_eq!(target.to_vec(), expected);
     }
 }

@@ -211,7 +211,7 @@ impl<'a> Walk<'a> {
             piece.for_each(|from, to| {
                 // SAFETY: offsets that the caller vouches for.
                 unsafe {
-                    self.axis(axis + 1, source.add(from * source_stride), target.add(to * target_stride))
+                    self.axis(axis + 1, source.add(from * source_stride), target.add(to * target_stride));
                 }
             });
             return;

@@ -56,13 +56,16 @@ pub struct Types {
 
 /// An array for results, allocated by whoever asks for them: in Python by numpy.
 pub trait Array: Sized {
-    /// Room for this many bytes.
+    /// Room for this many native elements.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    fn allocate(bytes: usize) -> Result<Self>;
-    /// Bytes whose number was not known before.
-    fn from_vec(bytes: Vec<u8>) -> Self;
+    fn allocate(count: usize, element: ElementType) -> Result<Self>;
+    /// The bytes of native elements whose number was not known before.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    fn from_vec(bytes: Vec<u8>, element: ElementType) -> Result<Self>;
     /// All bytes.
     fn bytes(&mut self) -> &mut [MaybeUninit<u8>];
 }
@@ -72,9 +75,9 @@ pub trait Array: Sized {
 pub struct Compressed<A> {
     /// Where the elements of each position of the compressed axis begin, and where the last end.
     pub pointers: Vec<u64>,
-    /// Positions within the selection of the other axis. May hold more bytes than there are elements.
+    /// Positions within the selection of the other axis. May be longer than there are elements.
     pub indices: A,
-    /// Values. May hold more bytes than there are elements.
+    /// Values. May be longer than there are elements.
     pub values: A,
 }
 
@@ -157,7 +160,8 @@ pub fn read<A: Array>(
         }
         indices.shrink_to_fit();
         values.shrink_to_fit();
-        Ok(Compressed { pointers, indices: A::from_vec(indices), values: A::from_vec(values) })
+        let (indices, values) = (A::from_vec(indices, target.indices)?, A::from_vec(values, target.data)?);
+        Ok(Compressed { pointers, indices, values })
     })
 }
 

@@ -43,20 +43,17 @@ pub(super) fn read<A: Array>(
         pointers[position + 1] += pointers[position];
     }
     let total = pointers[secondary.len()] as usize;
-    let too_large = || Error::OutOfMemory("the result is more than memory can hold".into());
-    let bytes = |size: usize| total.checked_mul(size).ok_or_else(too_large);
-    let mut indices = A::allocate(bytes(target.indices.size())?)?;
-    let mut values = A::allocate(bytes(target.data.size())?)?;
+    let mut indices = A::allocate(total, target.indices)?;
+    let mut values = A::allocate(total, target.data)?;
     let (written_indices, written_values) = (zero(indices.bytes()), zero(values.bytes()));
     let canonical = {
         let mut places = Places::new(&pointers, written_indices, written_values, target)?;
-        match &only {
-            Some(window) => places.put(window, control)?,
-            None => {
-                windows.rewind();
-                while let Some(window) = windows.next(Hits::WithValues, control)? {
-                    places.put(&window, control)?;
-                }
+        if let Some(window) = &only {
+            places.put(window, control)?;
+        } else {
+            windows.rewind();
+            while let Some(window) = windows.next(Hits::WithValues, control)? {
+                places.put(&window, control)?;
             }
         }
         places.finish()?

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Array, Compressed, Opened, Types, canonical, check_index_type};
-use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::filters::Scratch;
 use crate::plan::{Job, Piece, Plan, Run};
@@ -42,10 +41,8 @@ pub(super) fn read<A: Array>(
     let selection = [joined(&stretches)];
     let index_plan = Plan::new(opened.indices.grid().clone(), &selection)?;
     let data_plan = Plan::new(opened.data.grid().clone(), &selection)?;
-    let too_large = || Error::OutOfMemory("the result is more than memory can hold".into());
-    let bytes = |element: ElementType| index_plan.count().checked_mul(element.size()).ok_or_else(too_large);
-    let mut indices = A::allocate(bytes(target.indices)?)?;
-    let mut values = A::allocate(bytes(target.data)?)?;
+    let mut indices = A::allocate(index_plan.count(), target.indices)?;
+    let mut values = A::allocate(data_plan.count(), target.data)?;
 
     let increasing = AtomicBool::new(true);
     let edges = Mutex::new(Vec::new());

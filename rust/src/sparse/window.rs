@@ -98,10 +98,9 @@ impl<'a> Filter<'a> {
             }
             Self::Table(table) => {
                 for (number, &index) in indices.iter().enumerate() {
-                    if let Some(&position) = table.get(index as usize) {
-                        if position != NOWHERE {
-                            hit(number, u64::from(position));
-                        }
+                    let position = table.get(index as usize).copied().unwrap_or(NOWHERE);
+                    if position != NOWHERE {
+                        hit(number, u64::from(position));
                     }
                 }
             }

@@ -1,0 +1,62 @@
+# Everything that a person or CI runs. Each target sets up what it needs in .venv and nothing outside of
+# this folder. Needed on the machine: Python >= 3.10, a Rust toolchain, a C compiler, make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# libhdf5 is built from source by a CMake that may be newer than the machine's: .venv brings its own.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export CMAKE_GENERATOR := Ninja
+
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust/src rust/Cargo.toml python/src python/Cargo.toml -type f)
+
+.PHONY: demo test check bench docs format clean build
+
+# Tools and test requirements; newer than the files that list them.
+$(VENV)/.requirements: requirements-dev.txt tests/requirements.txt benches/requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r requirements-dev.txt -r tests/requirements.txt -r benches/requirements.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.requirements $(SOURCES)
+	$(BIN)/maturin develop --release --quiet
+	touch $@
+
+build: $(VENV)/.built
+
+# Opens FILE, or a matrix made up in the format of 10x Genomics, and shows what one can do with it.
+demo: build
+	$(BIN)/python examples/demo.py $(FILE)
+
+test: build
+	if command -v cargo-nextest >/dev/null; then cargo nextest run --release -p filebackedarray; \
+	else cargo test --release -p filebackedarray --lib --tests; fi
+	$(BIN)/python -m pytest
+
+check: build
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p filebackedarray
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest filebackedarray._core
+	$(MAKE) docs
+
+# HTML in docs/_build; any warning is an error.
+docs: build
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+
+# Ratios against the peers, on this machine, into the README's table.
+bench: build
+	$(BIN)/python benches/bench.py --size large --check --markdown README.md
+
+format:
+	cargo fmt --all
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) target docs/_build

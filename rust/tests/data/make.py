@@ -1,0 +1,29 @@
+"""Write small.h5: what rust/tests/read.rs expects, written by another implementation.
+
+Run with h5py installed: python rust/tests/data/make.py
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy
+import scipy.sparse
+
+
+def main() -> None:
+    """Write the file beside this script."""
+    rows, columns = numpy.indices((20, 13))
+    values = (rows * 100 + columns).astype(">i4")
+    matrix = scipy.sparse.csc_matrix(numpy.where((rows + columns) % 3 == 0, values, 0))
+    with h5py.File(Path(__file__).with_name("small.h5"), "w", libver="v110") as file:
+        options = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+        file.create_dataset("chunked", data=values, chunks=(7, 5), **options)
+        file.create_dataset("contiguous", data=values)
+        partly = file.create_dataset("partly", (20, 13), "<i4", chunks=(7, 5), fillvalue=-1, compression="lzf")
+        partly[:7] = values[:7]
+        for name in ("data", "indices", "indptr"):
+            file.create_dataset(f"matrix/{name}", data=getattr(matrix, name), chunks=(11,), **options)
+
+
+if __name__ == "__main__":
+    main()
