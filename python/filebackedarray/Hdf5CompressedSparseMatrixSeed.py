@@ -108,8 +108,10 @@ class Hdf5CompressedSparseMatrixSeed:
         """
         self._path = path
         self._group_name = group_name
-        self._shape = shape
-        self._by_column = by_column
+        self._shape = tuple(int(extent) for extent in shape)
+        if len(self._shape) != 2 or min(self._shape) < 0:
+            raise ValueError(f"'shape' should be two numbers that are not negative: {shape}")
+        self._by_column = bool(by_column)
         self._data_name = self._member(data_name, "data")
         self._indices_name = self._member(indices_name, "indices")
         self._indptr_name = self._member(indptr_name, "indptr")
@@ -128,16 +130,13 @@ class Hdf5CompressedSparseMatrixSeed:
         return f"{self._group_name}/{default}"
 
     def _matrix(self) -> _core.SparseMatrix:
-        rows, columns = (int(extent) for extent in self._shape)
-        if rows < 0 or columns < 0:
-            raise ValueError(f"'shape' should not be negative: {self._shape}")
         return _core.SparseMatrix(
             engine_path(self._path),
             engine_name(self._data_name),
             engine_name(self._indices_name),
             engine_name(self._indptr_name),
-            (rows, columns),
-            bool(self._by_column),
+            self.shape,
+            self._by_column,
         )
 
     def _compressed(
@@ -163,7 +162,8 @@ class Hdf5CompressedSparseMatrixSeed:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns."""
-        return self._shape
+        rows, columns = self._shape
+        return rows, columns
 
     @property
     def path(self) -> str | os.PathLike[str]:
@@ -395,14 +395,16 @@ def to_scipy_sparse_matrix_from_Hdf5CompressedSparseMatrix(
         A matrix in native byte order. Its indices are sorted and without duplicates, and of 32 bits if they fit.
 
     Raises:
-        ValueError: If ``format`` is none of the three.
+        ValueError: If ``format`` is none of the three, or scipy has no sparse matrices of the dtype.
         IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for the dense array.
     """
     if format not in ("coo", "csr", "csc"):
         raise ValueError(f"'format' should be 'coo', 'csr' or 'csc', not {format!r}")
     seed: Hdf5CompressedSparseMatrixSeed = x.seed
+    if seed.dtype == numpy.float16:
+        raise ValueError("scipy has no sparse matrices of float16; make the matrix with dtype='float32'")
     by_column = seed.by_column if format == "coo" else format == "csc"
-    shape = tuple(int(extent) for extent in seed.shape)
+    shape = seed.shape
     count = seed._matrix().inspect()[2]
     index_dtype = numpy.dtype(numpy.int32 if max(count, *shape) <= numpy.iinfo(numpy.int32).max else numpy.int64)
     axes = tuple((0, extent, 1) for extent in shape)

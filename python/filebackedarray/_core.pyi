@@ -41,20 +41,20 @@ def get_num_threads() -> int:
         (its affinity and the limits of its control group are respected).
 
     Raises:
-        ValueError: If the environment variable is not a positive number.
+        ValueError: If the environment variable is not such a number.
     """
 
 def set_num_threads(threads: int) -> int:
     """Set the number of threads that read and decode, for all threads of this process.
 
     Args:
-        threads: At least 1.
+        threads: Between 1 and 1024.
 
     Returns:
         The number before.
 
     Raises:
-        ValueError: If ``threads`` is 0.
+        ValueError: If ``threads`` is 0 or too large.
         OverflowError: If ``threads`` is negative.
     """
 

@@ -38,7 +38,7 @@ def select(subset: Sequence[Subset], shape: Sequence[int]) -> Selection:
 
     Raises:
         ValueError: If the number of axes differs.
-        IndexError: If an index is negative or too large.
+        IndexError: If an index is too large, or negative unless it stands alone: then it counts from the end.
         TypeError: If a subset is not of integers.
     """
     if len(subset) != len(shape):
@@ -82,8 +82,14 @@ def _select_axis(
     length = len(array)
     if length == 0:
         return (0, 0, 1), 0, None
+    if array.dtype == object and all(isinstance(index, int) for index in indices):
+        # Too large for any integer type.
+        _check(min(indices), max(indices), extent, number)
     if not numpy.issubdtype(array.dtype, numpy.integer):
         raise TypeError(f"the subset of axis {number} should contain integers, not {array.dtype}")
+    if length == 1 and -extent <= array[0] < 0:
+        # delayedarray hands `x[-1]` down like this, and numpy's and h5py's users expect the last element.
+        return (extent + int(array[0]), 1, 1), 1, None
     _check(int(array.min()), int(array.max()), extent, number)
     wide = array.astype(numpy.uint64)
     if bool((wide[1:] > wide[:-1]).all()):

@@ -34,6 +34,8 @@ pub enum Layout {
         filters: Vec<FilterStep>,
         /// Chunks that reach over the end of an axis went through no filter at all.
         partial_unfiltered: bool,
+        /// A filter that nothing at hand decodes, and what would help: only chunks that skipped it can be read.
+        missing: Option<String>,
     },
     /// In some way that only libhdf5 reads.
     Library {
@@ -41,13 +43,6 @@ pub enum Layout {
         reason: String,
         /// Shape of a chunk, if there are chunks.
         chunk: Option<Vec<u64>>,
-    },
-    /// Behind a filter that nothing at hand decodes: the shape can be known, the values cannot be read.
-    Undecodable {
-        /// The filter's name and number.
-        filter: String,
-        /// Shape of a chunk.
-        chunk: Vec<u64>,
     },
 }
 
@@ -78,7 +73,7 @@ impl Dataset {
     /// Shape of the file's chunks, if it has chunks.
     pub fn chunk_shape(&self) -> Option<&[u64]> {
         match &self.layout {
-            Layout::Chunked { chunk, .. } | Layout::Undecodable { chunk, .. } => Some(chunk),
+            Layout::Chunked { chunk, .. } => Some(chunk),
             Layout::Library { chunk, .. } => chunk.as_deref(),
             Layout::Compact(_) | Layout::Contiguous(_) => None,
         }
@@ -94,9 +89,9 @@ impl Dataset {
                 let whole: Vec<u64> = self.shape.iter().map(|&extent| extent.max(1)).collect();
                 Grid::new(&self.shape, &whole)
             }
-            Layout::Chunked { chunk, .. }
-            | Layout::Undecodable { chunk, .. }
-            | Layout::Library { chunk: Some(chunk), .. } => Grid::new(&self.shape, chunk),
+            Layout::Chunked { chunk, .. } | Layout::Library { chunk: Some(chunk), .. } => {
+                Grid::new(&self.shape, chunk)
+            }
             Layout::Contiguous(_) | Layout::Library { chunk: None, .. } => {
                 Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64))
             }

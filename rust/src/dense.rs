@@ -29,9 +29,9 @@ pub fn inspect(path: &Path, name: &[u8]) -> Result<Arc<Dataset>> {
 /// As [`inspect`].
 pub fn read_path(path: &Path, name: &[u8]) -> Result<String> {
     Ok(match &inspect(path, name)?.layout {
+        Layout::Chunked { missing: Some(missing), .. } => format!("none: filter {missing}"),
         Layout::Compact(_) | Layout::Contiguous(_) | Layout::Chunked { .. } => "direct".into(),
         Layout::Library { reason, .. } => format!("libhdf5: {reason}"),
-        Layout::Undecodable { filter, .. } => format!("none: filter {filter}"),
     })
 }
 
@@ -55,7 +55,7 @@ pub fn read(
     Request::run(path, |request| {
         let reader = request.reader(name)?;
         let kernel = Kernel::new(reader.dataset().element, target);
-        let plan = Plan::new(reader.grid().clone(), selection)?;
+        let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
         let output = Output::new(out, &plan, kernel)?;
         reader.read(&plan, &output, control)
     })

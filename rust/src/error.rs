@@ -116,3 +116,16 @@ pub enum Error {
     #[error("internal error, please report it: {0}")]
     Internal(String),
 }
+
+impl Error {
+    /// The same error, saying of which place it is where it does not already.
+    #[must_use]
+    pub(crate) fn at(self, place: &Place) -> Self {
+        match self {
+            Self::Index(message) => Self::Index(format!("{place}: {message}")),
+            Self::Structure(message) => Self::Structure(format!("{place}: {message}")),
+            Self::OutOfMemory(message) => Self::OutOfMemory(format!("{place}: {message}")),
+            other => other,
+        }
+    }
+}

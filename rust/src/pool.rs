@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// How often a caller that waits asks whether to stop.
 const POLL: Duration = Duration::from_millis(20);
 
+/// More threads than this are a mistake, and would take a long time to start.
+const MOST_THREADS: usize = 1024;
+
 /// The environment variable that sets the number of threads.
 pub const THREADS_VARIABLE: &str = "FILEBACKEDARRAY_NUM_THREADS";
 
@@ -203,10 +206,12 @@ pub fn num_threads() -> Result<usize> {
 /// Sets the number of threads that decode; the number before.
 ///
 /// # Errors
-/// [`Error::Structure`] for 0.
+/// [`Error::Structure`] for 0, or more than 1024.
 pub fn set_num_threads(threads: usize) -> Result<usize> {
-    if threads == 0 {
-        return Err(Error::Structure("the number of threads should be at least 1".into()));
+    if !(1..=MOST_THREADS).contains(&threads) {
+        return Err(Error::Structure(format!(
+            "the number of threads should be between 1 and {MOST_THREADS}, not {threads}"
+        )));
     }
     let mut state = lock();
     let before = state.num_threads();
@@ -222,9 +227,15 @@ impl State {
             return Ok(threads);
         }
         let threads = match std::env::var(THREADS_VARIABLE) {
-            Ok(text) => text.trim().parse().ok().filter(|&threads| threads > 0).ok_or_else(|| {
-                Error::Structure(format!("{THREADS_VARIABLE} should be a positive number, not '{text}'"))
-            })?,
+            Ok(text) => {
+                text.trim().parse().ok().filter(|threads| (1..=MOST_THREADS).contains(threads)).ok_or_else(
+                    || {
+                        Error::Structure(format!(
+                            "{THREADS_VARIABLE} should be a number between 1 and {MOST_THREADS}, not '{text}'"
+                        ))
+                    },
+                )?
+            }
             Err(_) => std::thread::available_parallelism().map_or(1, NonZero::get),
         };
         self.threads = Some(threads);
@@ -301,7 +312,8 @@ mod tests {
     }
 
     #[test]
-    fn no_threads_are_refused() {
+    fn numbers_of_threads_are_checked() {
         assert!(matches!(set_num_threads(0), Err(Error::Structure(_))));
+        assert!(matches!(set_num_threads(1 << 20), Err(Error::Structure(_))));
     }
 }

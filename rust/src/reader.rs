@@ -59,14 +59,16 @@ impl Request {
     /// The description of a dataset.
     pub(crate) fn dataset(&self, name: &[u8]) -> Result<Arc<Dataset>> {
         let describe = || {
-            let decodes = |filters: &[_]| Pipeline::new(filters).is_ok();
+            let decodes = |filters: &[_]| Pipeline::new(filters).is_known();
             hdf5::describe(self.path(), &self.source.identity(), name, decodes).map(Arc::new)
         };
         // What depends on other files than this one, or on which plugins there are, is asked anew.
         let dataset = cache::dataset(&self.key(name), || {
             let dataset = describe()?;
             match dataset.layout {
-                Layout::Library { .. } | Layout::Undecodable { .. } => Err(Uncached::Dataset(dataset)),
+                Layout::Library { .. } | Layout::Chunked { missing: Some(_), .. } => {
+                    Err(Uncached::Dataset(dataset))
+                }
                 _ => Ok(dataset),
             }
         });
@@ -97,8 +99,7 @@ impl Request {
                 index: cache::index(&self.key(name), || {
                     hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
                 })?,
-                pipeline: Pipeline::new(filters)
-                    .map_err(|step| Error::Internal(format!("{place}: filter {} is not decoded", step.id)))?,
+                pipeline: Pipeline::new(filters),
                 partial_unfiltered: *partial_unfiltered,
             },
             Layout::Library { .. } => Backend::Library(hdf5::Reader::open(
@@ -107,12 +108,6 @@ impl Request {
                 name,
                 dataset.element,
             )?),
-            Layout::Undecodable { filter, .. } => {
-                return Err(Error::Filter {
-                    place,
-                    message: format!("nothing at hand decodes its filter {filter}"),
-                });
-            }
         };
         let chunk_bytes = dataset.chunk_bytes(&grid)?;
         Ok(ChunkReader {
@@ -289,6 +284,13 @@ impl ChunkReader<'_> {
             Complaint::Damaged(message) => Error::Damaged { place, message },
             Complaint::OutOfMemory(bytes) => {
                 Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
+            }
+            Complaint::Unknown => {
+                let missing = match &self.dataset.layout {
+                    Layout::Chunked { missing: Some(missing), .. } => missing,
+                    _ => "of an unknown kind",
+                };
+                Error::Filter { place, message: format!("nothing at hand decodes its filter {missing}") }
             }
         }
     }

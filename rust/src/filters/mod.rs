@@ -22,6 +22,8 @@ pub enum Complaint {
     Damaged(String),
     /// There is no memory for so many.
     OutOfMemory(usize),
+    /// They went through a filter that is not of the direct path.
+    Unknown,
 }
 
 impl From<String> for Complaint {
@@ -40,14 +42,21 @@ impl From<&str> for Complaint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filter {
     Deflate,
-    Shuffle { element: usize },
+    Shuffle {
+        element: usize,
+    },
     Fletcher32,
     Lzf,
+    /// Not of the direct path: only chunks that skipped it can be decoded.
+    Unknown,
 }
 
 impl Filter {
-    /// `None` for a filter that is not of the direct path.
-    fn new(step: &FilterStep) -> Option<Self> {
+    fn new(step: &FilterStep) -> Self {
+        Self::known(step).unwrap_or(Self::Unknown)
+    }
+
+    fn known(step: &FilterStep) -> Option<Self> {
         match step.id {
             1 => Some(Self::Deflate),
             // The first parameter is the element size; set by the library when the dataset was made.
@@ -63,7 +72,7 @@ impl Filter {
         match self {
             Self::Shuffle { .. } => Some(input),
             Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
-            Self::Deflate | Self::Lzf => None,
+            Self::Deflate | Self::Lzf | Self::Unknown => None,
         }
     }
 }
@@ -77,6 +86,7 @@ impl Filter {
             Self::Deflate => input.saturating_mul(258 * 4),
             // 264 bytes from three.
             Self::Lzf => input.saturating_mul(264 / 3),
+            Self::Unknown => usize::MAX,
         }
     }
 }
@@ -88,11 +98,14 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// # Errors
-    /// The first step that is not of the direct path.
-    pub fn new(steps: &[FilterStep]) -> Result<Self, &FilterStep> {
-        let filters = steps.iter().map(|step| Filter::new(step).ok_or(step)).collect::<Result<_, _>>()?;
-        Ok(Self { filters })
+    /// The pipeline of these steps.
+    pub fn new(steps: &[FilterStep]) -> Self {
+        Self { filters: steps.iter().map(Filter::new).collect() }
+    }
+
+    /// Whether all filters are of the direct path.
+    pub fn is_known(&self) -> bool {
+        !self.filters.contains(&Filter::Unknown)
     }
 
     /// Checks that `stored` bytes can decode to `len`, before memory is asked for because the file says so.
@@ -144,6 +157,7 @@ impl Pipeline {
                     shuffle::decode(element, input, next.prepare(input.len())?);
                     input.len()
                 }
+                Filter::Unknown => return Err(Complaint::Unknown),
                 Filter::Fletcher32 => {
                     let verified = fletcher32::verify(input)?.len();
                     current.truncate(verified);
@@ -282,7 +296,7 @@ mod tests {
         for (i, &byte) in values.iter().enumerate() {
             shuffled[(i % 4) * 10 + i / 4] = byte;
         }
-        let pipeline = Pipeline::new(&[step(2, &[4]), step(1, &[6])]).map_err(|s| s.id).unwrap();
+        let pipeline = Pipeline::new(&[step(2, &[4]), step(1, &[6])]);
         assert_eq!(decode(&pipeline, 0, &deflated(&shuffled), 40).unwrap(), values);
         assert_eq!(decode(&pipeline, 0b01, &deflated(&values), 40).unwrap(), values);
         assert_eq!(decode(&pipeline, 0b10, &shuffled, 40).unwrap(), values);
@@ -292,13 +306,13 @@ mod tests {
     #[test]
     fn two_compressors_in_a_row() {
         let values = vec![7u8; 10_000];
-        let pipeline = Pipeline::new(&[step(1, &[6]), step(1, &[6])]).map_err(|s| s.id).unwrap();
+        let pipeline = Pipeline::new(&[step(1, &[6]), step(1, &[6])]);
         assert_eq!(decode(&pipeline, 0, &deflated(&deflated(&values)), 10_000).unwrap(), values);
     }
 
     #[test]
     fn wrong_lengths_are_refused() {
-        let pipeline = Pipeline::new(&[step(1, &[6])]).map_err(|s| s.id).unwrap();
+        let pipeline = Pipeline::new(&[step(1, &[6])]);
         let stream = deflated(&[1; 100]);
         assert!(decode(&pipeline, 0, &stream, 99).is_err());
         assert!(decode(&pipeline, 0, &stream, 101).is_err());
@@ -308,9 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn other_filters_are_named() {
-        let steps = [step(2, &[4]), step(32013, &[])];
-        assert_eq!(Pipeline::new(&steps).unwrap_err().id, 32013);
-        assert!(Pipeline::new(&[step(2, &[])]).is_err(), "shuffle without its element size");
+    fn chunks_that_skip_an_unknown_filter_are_decoded() {
+        let pipeline = Pipeline::new(&[step(32013, &[]), step(1, &[6])]);
+        assert!(!pipeline.is_known());
+        assert_eq!(decode(&pipeline, 0b01, &deflated(&[1, 2, 3]), 3).unwrap(), [1, 2, 3]);
+        assert_eq!(decode(&pipeline, 0, &deflated(&[1, 2, 3]), 3), Err(Complaint::Unknown));
+        assert!(!Pipeline::new(&[step(2, &[])]).is_known(), "shuffle without its element size");
     }
 }

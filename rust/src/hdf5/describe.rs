@@ -76,19 +76,20 @@ impl Description<'_> {
             library_path("in external files", None)
         } else if let Some(chunk) = chunk {
             let filters = self.filters(&plist)?;
+            let missing = if decodes(&filters) { None } else { self.missing(&filters) };
             match described.conversion {
-                Some(reason) => self.through_library(&filters, reason, chunk),
-                None if decodes(&filters) => {
+                Some(reason) => library_path(&reason, Some(chunk)),
+                None if decodes(&filters) || missing.is_some() => {
                     let mut options: c_uint = 0;
                     // SAFETY: under the lock; an open property list.
                     let status = unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) };
                     self.library.check(status, &self.place)?;
                     let partial_unfiltered = options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0;
-                    Layout::Chunked { chunk, filters, partial_unfiltered }
+                    Layout::Chunked { chunk, filters, partial_unfiltered, missing }
                 }
                 None => {
                     let names: Vec<String> = filters.iter().map(describe_filter).collect();
-                    self.through_library(&filters, format!("its filters: {}", names.join(", ")), chunk)
+                    library_path(&format!("its filters: {}", names.join(", ")), Some(chunk))
                 }
             }
         } else if let Some(reason) = described.conversion {
@@ -174,16 +175,13 @@ impl Description<'_> {
             .collect()
     }
 
-    /// libhdf5 reads it, if it has the filters.
-    fn through_library(&self, filters: &[FilterStep], reason: String, chunk: Vec<u64>) -> Layout {
+    /// A filter that libhdf5 does not have either.
+    fn missing(&self, filters: &[FilterStep]) -> Option<String> {
         // SAFETY: under the lock; this may load a plugin from `HDF5_PLUGIN_PATH`.
         let missing = filters.iter().find(|step| unsafe { H5Zfilter_avail(step.id as c_int) } <= 0);
         // The library leaves messages about plugins that it did not find.
         self.library.failure();
-        match missing {
-            Some(step) => Layout::Undecodable { filter: describe_filter(step), chunk },
-            None => Layout::Library { reason, chunk: Some(chunk) },
-        }
+        missing.map(describe_missing)
     }
 
     /// One value of what was never written: zero unless the dataset says otherwise.
@@ -226,7 +224,8 @@ impl Description<'_> {
         let dataset = self.opened.dataset.get();
         // SAFETY: under the lock; an open dataset. An address that is not there is no error.
         let (address, stored) = unsafe { (H5Dget_offset(dataset), H5Dget_storage_size(dataset)) };
-        if address == NO_ADDRESS {
+        // Behind a user block, the address that there is none comes with the block's length added.
+        if address == NO_ADDRESS || stored == 0 {
             self.library.failure();
             return Ok(Layout::Contiguous(None));
         }
@@ -245,29 +244,54 @@ impl Description<'_> {
     }
 }
 
-/// A filter's name, its number and, where there is one, the package that brings it.
+/// Filters of HDF5 itself, and those that hdf5plugin brings
+/// (<https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md>).
+const KNOWN_FILTERS: [(u32, &str, bool); 22] = [
+    (1, "deflate", false),
+    (2, "shuffle", false),
+    (3, "fletcher32", false),
+    (4, "szip", false),
+    (5, "nbit", false),
+    (6, "scale-offset", false),
+    (305, "lzo", false),
+    (307, "bzip2", true),
+    (32000, "lzf", false),
+    (32001, "blosc", true),
+    (32004, "lz4", true),
+    (32008, "bitshuffle", true),
+    (32013, "zfp", true),
+    (32015, "zstd", true),
+    (32017, "sz", true),
+    (32018, "fcidecomp", true),
+    (32019, "jpeg", false),
+    (32023, "granular bitround", false),
+    (32024, "sz3", true),
+    (32026, "blosc2", true),
+    (32028, "sperr", true),
+    (32032, "jpegls", false),
+];
+
+/// A filter's name and number.
 fn describe_filter(step: &FilterStep) -> String {
-    let known = match step.id {
-        1 => "deflate",
-        2 => "shuffle",
-        3 => "fletcher32",
-        4 => "szip",
-        5 => "nbit",
-        6 => "scale-offset",
-        307 => "bzip2",
-        32000 => "lzf",
-        32001 => "blosc",
-        32004 => "lz4",
-        32008 => "bitshuffle",
-        32013 => "zfp",
-        32015 => "zstd",
-        32017 => "sz",
-        32018 => "fcidecomp",
-        32026 => "blosc2",
-        _ if step.name.is_empty() => "unnamed",
-        _ => step.name.as_str(),
+    let name = match KNOWN_FILTERS.iter().find(|known| known.0 == step.id) {
+        Some(&(_, name, _)) => name,
+        None if step.name.is_empty() => "of no name",
+        None => &step.name,
     };
-    format!("{known} ({})", step.id)
+    format!("{name} ({})", step.id)
+}
+
+/// The same, and what would help.
+fn describe_missing(step: &FilterStep) -> String {
+    let described = describe_filter(step);
+    if KNOWN_FILTERS.iter().any(|&(id, _, by_hdf5plugin)| by_hdf5plugin && id == step.id) {
+        format!(
+            "{described}; 'pip install hdf5plugin' brings it: set HDF5_PLUGIN_PATH to what hdf5plugin.PLUGIN_PATH \
+             is before the first file is opened"
+        )
+    } else {
+        format!("{described}; a plugin for it may be put into a folder that HDF5_PLUGIN_PATH names")
+    }
 }
 
 #[cfg(test)]

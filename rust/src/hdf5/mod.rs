@@ -17,7 +17,7 @@ use std::os::fd::FromRawFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
+use hdf5_metno_sys::h5::{H5allocate_memory, H5dont_atexit, H5free_memory, H5open};
 use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
 use hdf5_metno_sys::h5e::{
     H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
@@ -214,7 +214,8 @@ pub fn provide_lzf(decoder: Decoder) {
 
 /// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.
 ///
-/// The third parameter is the size of a chunk (h5py's `lzf_filter.c`).
+/// The third parameter is the size of a chunk (h5py's `lzf_filter.c`); where filters before this one made the
+/// chunk longer, more room is tried.
 unsafe extern "C" fn lzf(
     flags: c_uint,
     count: usize,
@@ -226,21 +227,31 @@ unsafe extern "C" fn lzf(
     if flags & H5Z_FLAG_REVERSE == 0 || count < 3 {
         return 0;
     }
-    // SAFETY: libhdf5 passes `count` values, and a buffer with `len` bytes that `H5allocate_memory` made.
-    unsafe {
-        let size = *values.add(2) as usize;
-        let decoded = hdf5_metno_sys::h5::H5allocate_memory(size.max(1), 1);
-        if decoded.is_null() {
-            return 0;
+    let Some(decode) = LZF_DECODER.get() else { return 0 };
+    // SAFETY: libhdf5 passes `count` values, and a buffer with `len` bytes.
+    let (size, input) = unsafe {
+        (*values.add(2) as usize, std::slice::from_raw_parts((*buffer).cast::<u8>().cast_const(), len))
+    };
+    for room in [size, size.saturating_mul(2), len.saturating_mul(LZF_MOST)] {
+        let room = room.clamp(1, len.saturating_mul(LZF_MOST).max(1));
+        // SAFETY: under the lock, as whoever called libhdf5 has it. The new buffer is zeroed, the old one
+        // was made by the library's own allocator, and is given back to it when it is replaced.
+        unsafe {
+            let decoded = H5allocate_memory(room, 1);
+            if decoded.is_null() {
+                return 0;
+            }
+            let output = std::slice::from_raw_parts_mut(decoded.cast::<u8>(), room);
+            if let Some(made) = decode(input, output).filter(|&made| made > 0) {
+                H5free_memory(std::mem::replace(&mut *buffer, decoded));
+                *capacity = room;
+                return made;
+            }
+            H5free_memory(decoded);
         }
-        let input = std::slice::from_raw_parts((*buffer).cast::<u8>(), len);
-        let output = std::slice::from_raw_parts_mut(decoded.cast::<u8>(), size);
-        let made = LZF_DECODER.get().and_then(|decode| decode(input, output)).unwrap_or(0);
-        let unused = if made == 0 { decoded } else { std::mem::replace(&mut *buffer, decoded) };
-        hdf5_metno_sys::h5::H5free_memory(unused);
-        if made > 0 {
-            *capacity = size.max(1);
-        }
-        made
     }
+    0
 }
+
+/// Most bytes that LZF makes of one: 264 from three.
+const LZF_MOST: usize = 88;

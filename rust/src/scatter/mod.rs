@@ -8,6 +8,7 @@ mod convert;
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use convert::Kernel;
@@ -160,6 +161,30 @@ struct Walk<'a> {
     inner: Piece<'a>,
     /// Distance in bytes between neighbours of the innermost axis in the source.
     inner_stride: usize,
+    /// Bytes that a row of the innermost axis takes in the target; empty where fetching them ahead of time
+    /// does not pay.
+    row: Range<usize>,
+}
+
+/// How many rows before they are written their cache lines are asked for.
+///
+/// The rows of a chunk lie far apart in the output, each too short for the processor to see a pattern in.
+const ROWS_AHEAD: usize = 8;
+
+/// Longer rows than this the processor fetches ahead by itself.
+const LONGEST_PREFETCHED: usize = 2048;
+
+const CACHE_LINE: usize = 64;
+
+/// Asks for a cache line that will be written. The address need not be valid.
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 impl<'a> Walk<'a> {
@@ -192,7 +217,14 @@ impl<'a> Walk<'a> {
                 Piece::Strided { source: source * width, step: 1, target: target * width, len: len * width };
             outer = rest;
         }
-        Self { kernel, outer, source_strides, target_strides, inner, inner_stride }
+        let width = kernel.target_size();
+        let row = match inner {
+            Piece::Strided { target, len, .. } if len * width <= LONGEST_PREFETCHED => {
+                target * width..(target + len) * width
+            }
+            _ => 0..0,
+        };
+        Self { kernel, outer, source_strides, target_strides, inner, inner_stride, row }
     }
 
     /// # Safety
@@ -208,7 +240,12 @@ impl<'a> Walk<'a> {
     unsafe fn axis(&self, axis: usize, source: *const u8, target: *mut u8) {
         if let Some(piece) = self.outer.get(axis) {
             let (source_stride, target_stride) = (self.source_strides[axis], self.target_strides[axis]);
+            let ahead = if axis + 1 == self.outer.len() { self.row.clone() } else { 0..0 };
             piece.for_each(|from, to| {
+                if !ahead.is_empty() {
+                    let row = target.wrapping_add((to + ROWS_AHEAD) * target_stride);
+                    ahead.clone().step_by(CACHE_LINE).for_each(|byte| prefetch(row.wrapping_add(byte)));
+                }
                 // SAFETY: offsets that the caller vouches for.
                 unsafe {
                     self.axis(axis + 1, source.add(from * source_stride), target.add(to * target_stride));

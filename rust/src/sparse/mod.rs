@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::element::{ElementType, Kind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request};
@@ -100,10 +100,6 @@ impl Matrix {
         rows.check(0, self.shape[0])?;
         columns.check(1, self.shape[1])?;
         Ok(if self.by_column { (columns, rows) } else { (rows, columns) })
-    }
-
-    fn name(name: &[u8]) -> String {
-        String::from_utf8_lossy(name).into_owned()
     }
 }
 
@@ -377,29 +373,36 @@ impl<'r> Opened<'r> {
     }
 
     /// Indices as they stand in a decoded chunk of them, as 64-bit integers. What is negative comes out as
-    /// one of the largest numbers there are.
-    fn wide_indices(
+    /// one of the largest numbers there are. `room` is used where they have to be converted.
+    fn wide_indices<'a>(
         &self,
-        values: Option<&[u8]>,
+        values: Option<&'a [u8]>,
         first: usize,
         len: usize,
-        wide: &mut Vec<u64>,
-    ) -> Result<()> {
+        room: &'a mut Vec<u64>,
+    ) -> Result<&'a [u64]> {
         let dataset = self.indices.dataset();
         let kernel = Kernel::new(dataset.element, ElementType::U64);
         let size = dataset.element.size();
-        wide.resize(len, 0);
-        if let Some(values) = values {
-            let wanted = values
-                .get(first * size..(first + len) * size)
-                .ok_or_else(|| Error::Internal("indices outside of their chunk".into()))?;
-            kernel.convert(wanted, bytemuck::cast_slice_mut(wide));
-        } else {
+        let Some(values) = values else {
             let mut fill = [0u64];
             kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
-            wide.fill(fill[0]);
+            room.clear();
+            room.resize(len, fill[0]);
+            return Ok(room);
+        };
+        let wanted = values
+            .get(first * size..(first + len) * size)
+            .ok_or_else(|| Error::Internal("indices outside of their chunk".into()))?;
+        if size == 8
+            && dataset.element.is_native()
+            && let Ok(wide) = bytemuck::try_cast_slice(wanted)
+        {
+            return Ok(wide);
         }
-        Ok(())
+        room.resize(len, 0);
+        kernel.convert(wanted, bytemuck::cast_slice_mut(room));
+        Ok(room)
     }
 
     /// The error for an index outside of the matrix.
@@ -425,8 +428,8 @@ fn check(request: &Request, matrix: &Matrix) -> Result<(Arc<[u64]>, Types)> {
     for name in [&matrix.data, &matrix.indices] {
         if request.dataset(name)?.shape != [count] {
             return Err(Error::Structure(format!(
-                "'{}' dataset should have length equal to the number of non-zero elements ({count})",
-                Matrix::name(name)
+                "{} should be 1-dimensional and have length equal to the number of non-zero elements ({count})",
+                Place::dataset(&matrix.path, name)
             )));
         }
     }
@@ -436,8 +439,8 @@ fn check(request: &Request, matrix: &Matrix) -> Result<(Arc<[u64]>, Types)> {
     };
     if !types.indices.is_integer() {
         return Err(Error::Structure(format!(
-            "'{}' dataset should contain integers",
-            Matrix::name(&matrix.indices)
+            "{} should contain integers",
+            Place::dataset(&matrix.path, &matrix.indices)
         )));
     }
     Ok((pointers, types))
@@ -445,20 +448,18 @@ fn check(request: &Request, matrix: &Matrix) -> Result<(Arc<[u64]>, Types)> {
 
 /// Reads and checks the pointers; known from then on, for as long as the file does not change.
 fn pointers(request: &Request, matrix: &Matrix) -> Result<Arc<[u64]>> {
-    let name = Matrix::name(&matrix.indptr);
+    let name = Place::dataset(&matrix.path, &matrix.indptr);
     let pointers = request.pointers(&matrix.indptr, || {
         let dataset = request.dataset(&matrix.indptr)?;
         let (&[count], true) = (dataset.shape.as_slice(), dataset.element.is_integer()) else {
-            return Err(Error::Structure(format!(
-                "'{name}' dataset should be 1-dimensional and contain integers"
-            )));
+            return Err(Error::Structure(format!("{name} should be 1-dimensional and contain integers")));
         };
         // Before any memory is asked for: the shape says how long they must be.
         check_pointer_count(count, matrix)?;
         let mut bytes: Vec<u64> = Vec::new();
         bytes
             .try_reserve_exact(to_len(count)?)
-            .map_err(|_| Error::OutOfMemory(format!("no memory for the {count} entries of '{name}'")))?;
+            .map_err(|_| Error::OutOfMemory(format!("{name}: no memory for its {count} entries")))?;
         bytes.resize(to_len(count)?, 0);
         let reader = request.reader(&matrix.indptr)?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::all(count)?])?;
@@ -467,11 +468,11 @@ fn pointers(request: &Request, matrix: &Matrix) -> Result<Arc<[u64]>> {
         reader.read(&plan, &output, &Control::default())?;
         drop(output);
         if bytes.first().is_some_and(|&first| first != 0) {
-            return Err(Error::Structure(format!("first entry of '{name}' dataset should be zero")));
+            return Err(Error::Structure(format!("{name}: the first entry should be zero")));
         }
         // A negative pointer comes out as one of the largest numbers there are.
         if !bytes.is_sorted() || bytes.last().is_some_and(|&last| i64::try_from(last).is_err()) {
-            return Err(Error::Structure(format!("entries of '{name}' dataset should be ordered")));
+            return Err(Error::Structure(format!("{name}: entries should be ordered")));
         }
         Ok(bytes.into())
     })?;
@@ -485,8 +486,8 @@ fn check_pointer_count(count: u64, matrix: &Matrix) -> Result<()> {
     }
     let axis = if matrix.by_column { "columns" } else { "rows" };
     Err(Error::Structure(format!(
-        "'{}' dataset should have length equal to the number of {axis} + 1 ({}), not {count}",
-        Matrix::name(&matrix.indptr),
+        "{} should have length equal to the number of {axis} + 1 ({}), not {count}",
+        Place::dataset(&matrix.path, &matrix.indptr),
         u128::from(matrix.primary_extent()) + 1
     )))
 }

@@ -116,26 +116,29 @@ impl Checker<'_> {
     }
 
     fn run(&self, job: &Job<'_>, run: Run, values: Option<&[u8]>, indices: &mut Vec<u64>) -> Result<()> {
-        self.opened.wide_indices(values, run.source, run.len, indices)?;
+        let indices = self.opened.wide_indices(values, run.source, run.len, indices)?;
         let extent = self.opened.matrix.secondary_extent();
-        let largest = indices.iter().copied().max().unwrap_or(0);
+        // From one beginning of a stretch to the next.
+        let (mut begin, mut rest) = (run.target as u64, indices);
+        let mut next = self.pointers.partition_point(|&pointer| pointer <= begin);
+        let mut largest = 0;
+        while !rest.is_empty() {
+            let end = self.pointers.get(next).copied().unwrap_or(u64::MAX);
+            let (stretch, after) = rest.split_at(rest.len().min((end - begin) as usize));
+            if stretch.is_sorted_by(|a, b| a < b) {
+                largest = largest.max(stretch.last().copied().unwrap_or(0));
+            } else {
+                self.increasing.store(false, Ordering::Relaxed);
+                largest = largest.max(stretch.iter().copied().max().unwrap_or(0));
+            }
+            (begin, rest) = (end, after);
+            next += 1;
+        }
         if largest >= extent {
             let at = indices.iter().position(|&index| index >= extent).unwrap_or(0);
             return Err(self.opened.outside(indices[at], job.offset[0] + (run.source + at) as u64));
         }
         check_index_type(largest, self.target.indices)?;
-        // From one beginning of a stretch to the next.
-        let (mut begin, mut rest) = (run.target as u64, indices.as_slice());
-        let mut next = self.pointers.partition_point(|&pointer| pointer <= begin);
-        while !rest.is_empty() {
-            let end = self.pointers.get(next).copied().unwrap_or(u64::MAX);
-            let (stretch, after) = rest.split_at(rest.len().min((end - begin) as usize));
-            if !stretch.is_sorted_by(|a, b| a < b) {
-                self.increasing.store(false, Ordering::Relaxed);
-            }
-            (begin, rest) = (end, after);
-            next += 1;
-        }
         let edge = Edge { target: run.target, first: indices[0], last: indices[run.len - 1] };
         self.edges.lock().unwrap_or_else(PoisonError::into_inner).push(edge);
         Ok(())

@@ -259,7 +259,7 @@ impl<'o> Windows<'o> {
             hits.secondary.reserve_exact(all);
         }
         for &Run { source, len, .. } in runs {
-            self.opened.wide_indices(values, source, len, indices)?;
+            let indices = self.opened.wide_indices(values, source, len, indices)?;
             let first = job.offset[0] + source as u64;
             self.filter
                 .apply(indices, |number, position| {
