@@ -44,6 +44,8 @@ impl ElementType {
     pub const BOOL: Self = Self { kind: Kind::Bool, size: 1, order: Order::NATIVE };
     /// Native 64-bit unsigned integers.
     pub const U64: Self = Self { kind: Kind::UInt, size: 8, order: Order::NATIVE };
+    /// Native 32-bit unsigned integers.
+    pub const U32: Self = Self { kind: Kind::UInt, size: 4, order: Order::NATIVE };
     /// Native 64-bit signed integers.
     pub const I64: Self = Self { kind: Kind::Int, size: 8, order: Order::NATIVE };
     /// Native 32-bit signed integers.
@@ -99,6 +101,11 @@ impl ElementType {
     /// Whether this machine reads the bytes as they stand.
     pub fn is_native(self) -> bool {
         self.order == Order::NATIVE
+    }
+
+    /// Whether the least significant byte comes first.
+    pub fn is_little_endian(self) -> bool {
+        self.order == Order::Little
     }
 
     /// The same type in the byte order of this machine.

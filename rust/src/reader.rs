@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::cache::{self, Key};
 use crate::chunks::{ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
+use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::filters::{self, Complaint, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Narrowed, Pipeline, Scratch};
 use crate::hdf5;
 use crate::plan::{Job, Piece, Plan};
 use crate::pool::{self, Control};
-use crate::scatter::Output;
+use crate::scatter::{Kernel, Output};
 use crate::source::Source;
 
 /// How often a request is begun anew when the file changes under it.
@@ -146,6 +147,8 @@ enum Backend {
 pub(crate) enum Decoded<'s> {
     /// Its values in C order; only those that the job wants need to be there.
     Values(&'s [u8]),
+    /// 64-bit integers of which none needs more than 32 bits, as native 32-bit unsigned ones.
+    Narrow(&'s [u8]),
     /// The same, decoded by an earlier job.
     Kept(Arc<Vec<u8>>),
     /// It was never written: all its values are the dataset's fill value.
@@ -153,10 +156,10 @@ pub(crate) enum Decoded<'s> {
 }
 
 impl Decoded<'_> {
-    /// The values, unless the chunk was never written.
+    /// The values as they stand in memory, unless the chunk was never written.
     pub(crate) fn values(&self) -> Option<&[u8]> {
         match self {
-            Self::Values(values) => Some(values),
+            Self::Values(values) | Self::Narrow(values) => Some(values),
             Self::Kept(values) => Some(values),
             Self::Missing => None,
         }
@@ -225,8 +228,18 @@ impl ChunkReader<'_> {
     ///
     /// Only whole chunks are kept: of a block, or of what libhdf5 reads, only the wanted part is there.
     pub(crate) fn keep(&self, job: &Job<'_>, decoded: &Decoded<'_>) {
-        if let (Backend::Chunked { .. }, Decoded::Values(values)) = (&self.backend, decoded) {
-            *self.kept() = Some((job.linear, Arc::new(values.to_vec())));
+        if !matches!(self.backend, Backend::Chunked { .. }) {
+            return;
+        }
+        match decoded {
+            Decoded::Values(values) => *self.kept() = Some((job.linear, Arc::new(values.to_vec()))),
+            Decoded::Narrow(values) => {
+                let element = ElementType::U64;
+                let mut wide = vec![0; values.len() * 2];
+                Kernel::new(ElementType::U32, element).convert(values, &mut wide);
+                *self.kept() = Some((job.linear, Arc::new(wide)));
+            }
+            Decoded::Kept(_) | Decoded::Missing => {}
         }
     }
 
@@ -236,6 +249,20 @@ impl ChunkReader<'_> {
 
     /// Decodes the chunk of a job, at least as far as the job wants it.
     pub(crate) fn decode<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+        self.decode_as(job, scratch, false)
+    }
+
+    /// The same for integers; what fits into 32 bits may come out as such.
+    pub(crate) fn decode_integers<'s>(
+        &'s self,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>> {
+        let narrow = self.dataset.element.size() == 8 && self.dataset.element.is_little_endian();
+        self.decode_as(job, scratch, narrow && cfg!(target_endian = "little"))
+    }
+
+    fn decode_as<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch, narrow: bool) -> Result<Decoded<'s>> {
         match &self.backend {
             Backend::Compact => match &self.dataset.layout {
                 Layout::Compact(values) => Ok(Decoded::Values(values)),
@@ -260,6 +287,12 @@ impl ChunkReader<'_> {
                 self.source.check(chunk.address, chunk.size, place)?;
                 let buffer = scratch.input(stored).map_err(complain)?;
                 self.source.read_at(chunk.address, buffer, place)?;
+                if narrow {
+                    return match pipeline.decode_narrow(mask, self.chunk_bytes, scratch).map_err(complain)? {
+                        Narrowed::Yes(values) => Ok(Decoded::Narrow(values)),
+                        Narrowed::No(values) => Ok(Decoded::Values(values)),
+                    };
+                }
                 let decoded = pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
                 Ok(Decoded::Values(decoded))
             }

@@ -126,7 +126,48 @@ impl Pipeline {
     /// # Errors
     /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
     pub fn decode<'s>(&self, mask: u32, len: usize, scratch: &'s mut Scratch) -> Result<&'s [u8], Complaint> {
-        for (position, &filter) in self.filters.iter().enumerate().rev() {
+        self.decode_down_to(0, mask, len, scratch)?;
+        Ok(scratch.current.bytes())
+    }
+
+    /// Decodes 64-bit little-endian integers of which a caller wants no more than 32 bits, if they have no more.
+    ///
+    /// Shuffled integers that are small come with their upper bytes as one long run of zeros, and need not be
+    /// put together with those.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_narrow<'s>(
+        &self,
+        mask: u32,
+        len: usize,
+        scratch: &'s mut Scratch,
+    ) -> Result<Narrowed<'s>, Complaint> {
+        let shuffled = self.filters.first() == Some(&Filter::Shuffle { element: 8 }) && !is_skipped(mask, 0);
+        if !shuffled || !len.is_multiple_of(8) {
+            return self.decode(mask, len, scratch).map(Narrowed::No);
+        }
+        self.decode_down_to(1, mask, len, scratch)?;
+        let (low, high) = scratch.current.bytes().split_at(len / 2);
+        let narrow = is_zero(high);
+        if narrow {
+            shuffle::decode(4, low, scratch.next.prepare(len / 2)?);
+        } else {
+            shuffle::decode(8, scratch.current.bytes(), scratch.next.prepare(len)?);
+        }
+        let decoded = scratch.next.bytes();
+        Ok(if narrow { Narrowed::Yes(decoded) } else { Narrowed::No(decoded) })
+    }
+
+    /// Undoes all filters from the last to the one at `first`, so that `len` bytes stand in `scratch.current`.
+    fn decode_down_to(
+        &self,
+        first: usize,
+        mask: u32,
+        len: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), Complaint> {
+        for (position, &filter) in self.filters.iter().enumerate().skip(first).rev() {
             if is_skipped(mask, position) {
                 continue;
             }
@@ -173,9 +214,23 @@ impl Pipeline {
             next.truncate(made);
             std::mem::swap(current, next);
         }
-        let decoded = scratch.current.bytes();
-        if decoded.len() == len { Ok(decoded) } else { Err(wrong_length(decoded.len(), len)) }
+        let decoded = scratch.current.bytes().len();
+        if decoded == len { Ok(()) } else { Err(wrong_length(decoded, len)) }
     }
+}
+
+/// What [`Pipeline::decode_narrow`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Narrowed<'s> {
+    /// 32-bit integers in the byte order of 64-bit ones.
+    Yes(&'s [u8]),
+    /// 64-bit integers.
+    No(&'s [u8]),
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Blocks that the compiler compares as vectors.
+    bytes.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 /// Whether the chunk with this filter mask did not go through the filter at this position.
@@ -301,6 +356,28 @@ mod tests {
         assert_eq!(decode(&pipeline, 0b01, &deflated(&values), 40).unwrap(), values);
         assert_eq!(decode(&pipeline, 0b10, &shuffled, 40).unwrap(), values);
         assert_eq!(decode(&pipeline, 0b11, &values, 40).unwrap(), values);
+    }
+
+    #[test]
+    fn small_integers_are_narrowed() {
+        for largest in [1000u64, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
+            let values: Vec<u64> = (0..100).chain([largest]).collect();
+            let mut shuffled = vec![0; values.len() * 8];
+            for (i, value) in values.iter().enumerate() {
+                for (byte, &bits) in value.to_le_bytes().iter().enumerate() {
+                    shuffled[byte * values.len() + i] = bits;
+                }
+            }
+            let pipeline = Pipeline::new(&[step(2, &[8]), step(1, &[6])]);
+            let mut scratch = Scratch::default();
+            let stream = deflated(&shuffled);
+            scratch.input(stream.len()).unwrap().copy_from_slice(&stream);
+            let wide: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let narrow: Vec<u8> = values.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect();
+            let found = pipeline.decode_narrow(0, wide.len(), &mut scratch).unwrap();
+            let fits = u32::try_from(largest).is_ok();
+            assert_eq!(found, if fits { Narrowed::Yes(&narrow) } else { Narrowed::No(&wide) });
+        }
     }
 
     #[test]

@@ -76,7 +76,19 @@ impl<'a> Output<'a> {
     /// # Errors
     /// [`Error::Internal`] when the chunk is too short, or the job was written before.
     pub fn chunk(&self, number: usize, chunk: &[u8]) -> Result<()> {
-        self.write(number, chunk, &self.source_strides)
+        self.write(number, chunk, &self.source_strides, self.kernel)
+    }
+
+    /// The same for a chunk of a one-dimensional dataset whose elements are of another type than usual: what
+    /// `kernel` converts.
+    ///
+    /// # Errors
+    /// As [`Self::chunk`]; also when the dataset has more dimensions, or the kernel makes something else.
+    pub fn chunk_of(&self, number: usize, chunk: &[u8], kernel: Kernel) -> Result<()> {
+        if self.source_strides.len() != 1 || kernel.target_size() != self.kernel.target_size() {
+            return Err(Error::Internal("a kernel that is not for this output".into()));
+        }
+        self.write(number, chunk, &PerAxis::from_elem(kernel.source_size(), 1), kernel)
     }
 
     /// Writes one value wherever job `number` writes.
@@ -85,10 +97,10 @@ impl<'a> Output<'a> {
     /// [`Error::Internal`] when the value is too short, or the job was written before.
     pub fn fill(&self, number: usize, value: &[u8]) -> Result<()> {
         // All elements of such a chunk lie at its start.
-        self.write(number, value, &PerAxis::from_elem(0, self.source_strides.len()))
+        self.write(number, value, &PerAxis::from_elem(0, self.source_strides.len()), self.kernel)
     }
 
-    fn write(&self, number: usize, source: &[u8], strides: &PerAxis<usize>) -> Result<()> {
+    fn write(&self, number: usize, source: &[u8], strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
         if number >= self.plan.jobs() {
             return Err(Error::Internal(format!("there is no job {number}")));
         }
@@ -97,13 +109,12 @@ impl<'a> Output<'a> {
             pieces.iter().zip(strides).map(|(piece, stride)| piece.source_bounds().1 * stride).sum();
         let last_target: usize =
             pieces.iter().zip(&self.target_strides).map(|(piece, stride)| piece.target_last() * stride).sum();
-        if last_source + self.kernel.source_size() > source.len()
-            || last_target + self.kernel.target_size() > self.len
+        if last_source + kernel.source_size() > source.len() || last_target + kernel.target_size() > self.len
         {
             return Err(Error::Internal(format!("job {number} reaches outside of its buffers")));
         }
         self.claim(number)?;
-        let walk = Walk::new(&self.kernel, &pieces, strides, &self.target_strides);
+        let walk = Walk::new(&kernel, &pieces, strides, &self.target_strides);
         // SAFETY: the last element of the source and of the target were just found to be inside, and
         // all others stand before them. This job has not been written before, and the plan gives no
         // other job the same targets.

@@ -23,7 +23,7 @@ use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
 use crate::plan::Plan;
 use crate::pool::{self, Control};
-use crate::reader::{ChunkReader, Request};
+use crate::reader::{ChunkReader, Decoded, Request};
 use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
 use window::{Hits, Window};
@@ -337,6 +337,11 @@ fn check_index_type(index: u64, target: ElementType) -> Result<()> {
     Ok(())
 }
 
+/// What is done with indices, of whichever width they come.
+trait Indices<T> {
+    fn run<I: Copy + Ord + Into<u64>>(self, indices: &[I]) -> Result<T>;
+}
+
 /// The datasets of a matrix, open for the length of a request.
 struct Opened<'r> {
     matrix: &'r Matrix,
@@ -372,37 +377,46 @@ impl<'r> Opened<'r> {
         window::Windows::new(self, self.stretches(primary), secondary, target)
     }
 
-    /// Indices as they stand in a decoded chunk of them, as 64-bit integers. What is negative comes out as
+    /// Calls `work` with indices of a decoded chunk, as 32- or 64-bit integers. What is negative comes out as
     /// one of the largest numbers there are. `room` is used where they have to be converted.
-    fn wide_indices<'a>(
+    fn with_indices<T>(
         &self,
-        values: Option<&'a [u8]>,
+        decoded: &Decoded<'_>,
         first: usize,
         len: usize,
-        room: &'a mut Vec<u64>,
-    ) -> Result<&'a [u64]> {
+        room: &mut Vec<u64>,
+        work: impl Indices<T>,
+    ) -> Result<T> {
         let dataset = self.indices.dataset();
         let kernel = Kernel::new(dataset.element, ElementType::U64);
         let size = dataset.element.size();
-        let Some(values) = values else {
+        let outside = || Error::Internal("indices outside of their chunk".into());
+        let Some(values) = decoded.values() else {
             let mut fill = [0u64];
             kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
             room.clear();
             room.resize(len, fill[0]);
-            return Ok(room);
+            return work.run(room);
         };
-        let wanted = values
-            .get(first * size..(first + len) * size)
-            .ok_or_else(|| Error::Internal("indices outside of their chunk".into()))?;
+        if let Decoded::Narrow(values) = decoded {
+            let wanted = values.get(first * 4..(first + len) * 4).ok_or_else(outside)?;
+            if let Ok(narrow) = bytemuck::try_cast_slice::<u8, u32>(wanted) {
+                return work.run(narrow);
+            }
+            room.resize(len, 0);
+            Kernel::new(ElementType::U32, ElementType::U64).convert(wanted, bytemuck::cast_slice_mut(room));
+            return work.run(room);
+        }
+        let wanted = values.get(first * size..(first + len) * size).ok_or_else(outside)?;
         if size == 8
             && dataset.element.is_native()
-            && let Ok(wide) = bytemuck::try_cast_slice(wanted)
+            && let Ok(wide) = bytemuck::try_cast_slice::<u8, u64>(wanted)
         {
-            return Ok(wide);
+            return work.run(wide);
         }
         room.resize(len, 0);
         kernel.convert(wanted, bytemuck::cast_slice_mut(room));
-        Ok(room)
+        work.run(room)
     }
 
     /// The error for an index outside of the matrix.

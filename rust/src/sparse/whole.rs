@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Array, Compressed, Opened, Types, canonical, check_index_type};
+use super::{Array, Compressed, Indices, Opened, Types, canonical, check_index_type};
+use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::filters::Scratch;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
+use crate::reader::Decoded;
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -48,6 +50,7 @@ pub(super) fn read<A: Array>(
     let edges = Mutex::new(Vec::new());
     let (written_indices, written_values) = {
         let index_kernel = Kernel::new(opened.types.indices, target.indices);
+        let narrow_kernel = Kernel::new(ElementType::U32, target.indices);
         let data_kernel = Kernel::new(opened.types.data, target.data);
         let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?;
         let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?;
@@ -59,9 +62,12 @@ pub(super) fn read<A: Array>(
                 return opened.data.write(&data_output, number, &decoded);
             }
             let job = index_plan.job(number);
-            let decoded = opened.indices.decode(&job, &mut worker.scratch)?;
-            checker.check(&job, decoded.values(), &mut worker.indices)?;
-            opened.indices.write(&index_output, number, &decoded)
+            let decoded = opened.indices.decode_integers(&job, &mut worker.scratch)?;
+            checker.check(&job, &decoded, &mut worker.indices)?;
+            match decoded {
+                Decoded::Narrow(values) => index_output.chunk_of(number, values, narrow_kernel),
+                _ => opened.indices.write(&index_output, number, &decoded),
+            }
         })?;
         (index_output.finish()?, data_output.finish()?)
     };
@@ -104,43 +110,66 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn check(&self, job: &Job<'_>, values: Option<&[u8]>, indices: &mut Vec<u64>) -> Result<()> {
-        let Some(&piece) = job.pieces.first() else { return Ok(()) };
-        match piece {
-            Piece::Strided { source, target, len, .. } => {
-                self.run(job, Run { source, target, len }, values, indices)
-            }
-            Piece::Runs(runs) => runs.iter().try_for_each(|&run| self.run(job, run, values, indices)),
-            Piece::Gather { .. } => Err(Error::Internal("stretches are never gathered".into())),
+    fn check(&self, job: &Job<'_>, decoded: &Decoded<'_>, room: &mut Vec<u64>) -> Result<()> {
+        let check = |run: Run, room: &mut Vec<u64>| {
+            let first = job.offset[0] + run.source as u64;
+            let check = Check { checker: self, target: run.target, first };
+            let edge = self.opened.with_indices(decoded, run.source, run.len, room, check)?;
+            self.edges.lock().unwrap_or_else(PoisonError::into_inner).push(edge);
+            Ok(())
+        };
+        match job.pieces.first() {
+            None => Ok(()),
+            Some(&Piece::Strided { source, target, len, .. }) => check(Run { source, target, len }, room),
+            Some(Piece::Runs(runs)) => runs.iter().try_for_each(|&run| check(run, room)),
+            Some(Piece::Gather { .. }) => Err(Error::Internal("stretches are never gathered".into())),
         }
     }
+}
 
-    fn run(&self, job: &Job<'_>, run: Run, values: Option<&[u8]>, indices: &mut Vec<u64>) -> Result<()> {
-        let indices = self.opened.wide_indices(values, run.source, run.len, indices)?;
-        let extent = self.opened.matrix.secondary_extent();
+/// Checks one run, which begins at `target` in the result and at `first` among the stored elements.
+struct Check<'a> {
+    checker: &'a Checker<'a>,
+    target: usize,
+    first: u64,
+}
+
+impl Indices<Edge> for Check<'_> {
+    fn run<I: Copy + Ord + Into<u64>>(self, indices: &[I]) -> Result<Edge> {
+        let Checker { opened, pointers, target, increasing, .. } = self.checker;
+        let extent = opened.matrix.secondary_extent();
         // From one beginning of a stretch to the next.
-        let (mut begin, mut rest) = (run.target as u64, indices);
-        let mut next = self.pointers.partition_point(|&pointer| pointer <= begin);
-        let mut largest = 0;
+        let (mut begin, mut rest) = (self.target as u64, indices);
+        let mut next = pointers.partition_point(|&pointer| pointer <= begin);
+        let mut largest: Option<I> = None;
         while !rest.is_empty() {
-            let end = self.pointers.get(next).copied().unwrap_or(u64::MAX);
+            let end = pointers.get(next).copied().unwrap_or(u64::MAX);
             let (stretch, after) = rest.split_at(rest.len().min((end - begin) as usize));
-            if stretch.is_sorted_by(|a, b| a < b) {
-                largest = largest.max(stretch.last().copied().unwrap_or(0));
+            if is_increasing(stretch) {
+                largest = largest.max(stretch.last().copied());
             } else {
-                self.increasing.store(false, Ordering::Relaxed);
-                largest = largest.max(stretch.iter().copied().max().unwrap_or(0));
+                increasing.store(false, Ordering::Relaxed);
+                largest = largest.max(stretch.iter().copied().max());
             }
             (begin, rest) = (end, after);
             next += 1;
         }
+        let largest = largest.map_or(0, Into::into);
         if largest >= extent {
-            let at = indices.iter().position(|&index| index >= extent).unwrap_or(0);
-            return Err(self.opened.outside(indices[at], job.offset[0] + (run.source + at) as u64));
+            let at = indices.iter().position(|&index| index.into() >= extent).unwrap_or(0);
+            return Err(opened.outside(indices[at].into(), self.first + at as u64));
         }
-        check_index_type(largest, self.target.indices)?;
-        let edge = Edge { target: run.target, first: indices[0], last: indices[run.len - 1] };
-        self.edges.lock().unwrap_or_else(PoisonError::into_inner).push(edge);
-        Ok(())
+        check_index_type(largest, target.indices)?;
+        let edge = |index: Option<&I>| index.map_or(0, |&index| index.into());
+        Ok(Edge { target: self.target, first: edge(indices.first()), last: edge(indices.last()) })
     }
+}
+
+/// Whether indices increase strictly: in blocks that are compared without a branch for each.
+fn is_increasing<I: Copy + Ord>(indices: &[I]) -> bool {
+    let Some((_, later)) = indices.split_first() else { return true };
+    indices
+        .chunks(64)
+        .zip(later.chunks(64))
+        .all(|(before, after)| before.iter().zip(after).filter(|(a, b)| a >= b).count() == 0)
 }

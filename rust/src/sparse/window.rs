@@ -6,12 +6,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::Opened;
+use super::{Indices, Opened};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::filters::Scratch;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
+use crate::reader::Decoded;
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -78,10 +79,15 @@ impl<'a> Filter<'a> {
     ///
     /// # Errors
     /// The number of the first index outside of the axis, if all of the axis is selected.
-    fn apply(&self, indices: &[u64], mut hit: impl FnMut(usize, u64)) -> std::result::Result<(), usize> {
+    fn apply<I: Copy + Into<u64>>(
+        &self,
+        indices: &[I],
+        mut hit: impl FnMut(usize, u64),
+    ) -> std::result::Result<(), usize> {
+        let indices = indices.iter().map(|&index| index.into());
         match self {
             Self::All { extent } => {
-                for (number, &index) in indices.iter().enumerate() {
+                for (number, index) in indices.enumerate() {
                     if index >= *extent {
                         return Err(number);
                     }
@@ -89,7 +95,7 @@ impl<'a> Filter<'a> {
                 }
             }
             Self::Range { start, len } => {
-                for (number, &index) in indices.iter().enumerate() {
+                for (number, index) in indices.enumerate() {
                     let position = index.wrapping_sub(*start);
                     if position < *len {
                         hit(number, position);
@@ -97,7 +103,7 @@ impl<'a> Filter<'a> {
                 }
             }
             Self::Table(table) => {
-                for (number, &index) in indices.iter().enumerate() {
+                for (number, index) in indices.enumerate() {
                     let position = table.get(index as usize).copied().unwrap_or(NOWHERE);
                     if position != NOWHERE {
                         hit(number, u64::from(position));
@@ -105,7 +111,7 @@ impl<'a> Filter<'a> {
                 }
             }
             Self::List(axis) => {
-                for (number, &index) in indices.iter().enumerate() {
+                for (number, index) in indices.enumerate() {
                     if let Some(position) = axis.position(index) {
                         hit(number, position as u64);
                     }
@@ -113,6 +119,27 @@ impl<'a> Filter<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Finds the hits among indices, the first of which belongs to the stored element `first`.
+struct Find<'a, 'o> {
+    windows: &'a Windows<'o>,
+    first: u64,
+    hits: &'a mut ChunkHits,
+}
+
+impl Indices<()> for Find<'_, '_> {
+    fn run<I: Copy + Ord + Into<u64>>(self, indices: &[I]) -> Result<()> {
+        let Self { windows, first, hits } = self;
+        let collect = |number, position| {
+            hits.stored.push(first + number as u64);
+            hits.secondary.push(position);
+        };
+        windows
+            .filter
+            .apply(indices, collect)
+            .map_err(|number| windows.opened.outside(indices[number].into(), first + number as u64))
     }
 }
 
@@ -232,8 +259,8 @@ impl<'o> Windows<'o> {
         let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
         pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
             let job = plan.job(number);
-            let decoded = reader.decode(&job, &mut worker.scratch)?;
-            let hits = self.hits_of_chunk(&job, decoded.values(), &mut worker.indices)?;
+            let decoded = reader.decode_integers(&job, &mut worker.scratch)?;
+            let hits = self.hits_of_chunk(&job, &decoded, &mut worker.indices)?;
             if number + 1 == plan.jobs() {
                 reader.keep(&job, &decoded);
             }
@@ -246,7 +273,7 @@ impl<'o> Windows<'o> {
     fn hits_of_chunk(
         &self,
         job: &Job<'_>,
-        values: Option<&[u8]>,
+        decoded: &Decoded<'_>,
         indices: &mut Vec<u64>,
     ) -> Result<ChunkHits> {
         let Some(&Piece::Runs(runs)) = job.pieces.first() else {
@@ -259,14 +286,9 @@ impl<'o> Windows<'o> {
             hits.secondary.reserve_exact(all);
         }
         for &Run { source, len, .. } in runs {
-            let indices = self.opened.wide_indices(values, source, len, indices)?;
             let first = job.offset[0] + source as u64;
-            self.filter
-                .apply(indices, |number, position| {
-                    hits.stored.push(first + number as u64);
-                    hits.secondary.push(position);
-                })
-                .map_err(|number| self.opened.outside(indices[number], first + number as u64))?;
+            let find = Find { windows: self, first, hits: &mut hits };
+            self.opened.with_indices(decoded, source, len, indices, find)?;
         }
         Ok(hits)
     }
