@@ -38,7 +38,7 @@ test: build
 check: build
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p filebackedarray
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items -p filebackedarray
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

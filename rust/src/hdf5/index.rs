@@ -111,7 +111,7 @@ unsafe extern "C" fn collect(
 /// Finds all chunks of a dataset in the file of this identity.
 ///
 /// # Errors
-/// As [`super::describe`]; [`Error::Damaged`] when the index cannot be right.
+/// As [`super::describe()`]; [`Error::Damaged`] when the index cannot be right.
 pub fn chunk_index(path: &Path, identity: &Identity, name: &[u8], grid: &Grid) -> Result<ChunkIndex> {
     let library = Library::lock();
     let opened = open(&library, path, identity, name)?;

@@ -29,7 +29,7 @@ impl Reader {
     /// Opens a dataset whose values come out as `element`.
     ///
     /// # Errors
-    /// As [`super::describe`].
+    /// As [`super::describe()`].
     pub fn open(path: &Path, identity: &Identity, name: &[u8], element: ElementType) -> Result<Self> {
         let place = Place::dataset(path, name);
         let library = Library::lock();
