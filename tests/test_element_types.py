@@ -9,6 +9,7 @@ import h5py
 import numpy
 import pytest
 from delayedarray import extract_dense_array
+
 from filebackedarray import Hdf5CompressedSparseMatrixSeed, Hdf5DenseArray, Hdf5DenseArraySeed, _core
 
 SHAPE = (7, 5)
