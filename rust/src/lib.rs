@@ -13,6 +13,8 @@ mod element;
 mod error;
 mod filters;
 pub mod fork;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod plan;
 mod pool;
