@@ -12,6 +12,7 @@ mod deflate;
 mod fletcher32;
 mod lzf;
 mod shuffle;
+mod zstd;
 
 use crate::dataset::FilterStep;
 
@@ -47,6 +48,7 @@ enum Filter {
     },
     Fletcher32,
     Lzf,
+    Zstd,
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
 }
@@ -63,6 +65,7 @@ impl Filter {
             2 => Some(Self::Shuffle { element: usize::try_from(*step.values.first()?).ok()? }),
             3 => Some(Self::Fletcher32),
             32000 => Some(Self::Lzf),
+            32015 => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -72,7 +75,7 @@ impl Filter {
         match self {
             Self::Shuffle { .. } => Some(input),
             Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
-            Self::Deflate | Self::Lzf | Self::Unknown => None,
+            Self::Deflate | Self::Lzf | Self::Zstd | Self::Unknown => None,
         }
     }
 }
@@ -86,7 +89,16 @@ impl Filter {
             Self::Deflate => input.saturating_mul(258 * 4),
             // 264 bytes from three.
             Self::Lzf => input.saturating_mul(264 / 3),
+            Self::Zstd => input.saturating_mul(zstd::MOST),
             Self::Unknown => usize::MAX,
+        }
+    }
+
+    /// The length that `input` itself says it decodes to, in formats that say so.
+    fn declared_len(self, input: &[u8]) -> Option<u64> {
+        match self {
+            Self::Zstd => zstd::declared_len(input),
+            Self::Deflate | Self::Shuffle { .. } | Self::Fletcher32 | Self::Lzf | Self::Unknown => None,
         }
     }
 }
@@ -183,7 +195,13 @@ impl Pipeline {
                 Some(expected) => (expected, true),
                 None => (len.saturating_add(len / 8).saturating_add(4096), false),
             };
-            let Scratch { current, next, inflater } = scratch;
+            let Scratch { current, next, codecs } = scratch;
+            if let Some(declared) = filter.declared_len(current.bytes()) {
+                let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+                if declared > limit || exact && declared != limit {
+                    return Err(wrong_length(declared, limit));
+                }
+            }
             if filter == Filter::Deflate {
                 current.pad(deflate::INPUT_PADDING)?;
             }
@@ -191,9 +209,10 @@ impl Pipeline {
             let made = match filter {
                 Filter::Deflate => {
                     let output = next.prepare(limit.saturating_add(deflate::OUTPUT_PADDING))?;
-                    deflate::decode(inflater, current.padded(), output)?
+                    deflate::decode(&mut codecs.inflater, current.padded(), output)?
                 }
                 Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
+                Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
                     shuffle::decode(element, input, next.prepare(input.len())?);
                     input.len()
@@ -293,7 +312,13 @@ impl Buffer {
 pub struct Scratch {
     current: Buffer,
     next: Buffer,
+    codecs: Codecs,
+}
+
+/// Decoders that keep tables from one chunk to the next.
+struct Codecs {
     inflater: libdeflater::Decompressor,
+    zstd: zstd::Decoder,
 }
 
 impl Scratch {
@@ -316,8 +341,18 @@ impl Default for Scratch {
         Self {
             current: Buffer::default(),
             next: Buffer::default(),
-            inflater: libdeflater::Decompressor::new(),
+            codecs: Codecs { inflater: libdeflater::Decompressor::new(), zstd: zstd::Decoder::default() },
         }
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    /// The bytes that these digits stand for.
+    pub(super) fn from_hex(digits: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            digits.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 }
 
