@@ -8,12 +8,16 @@
 //! last to the first, leaving out those whose bit is set in the chunk's filter mask
 //! (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Filter Pipeline Message*).
 
+mod bitshuffle;
+mod bzip2;
 mod deflate;
 mod fletcher32;
+mod lz4;
 mod lzf;
 mod shuffle;
 mod zstd;
 
+use self::bitshuffle::Bitshuffle;
 use crate::dataset::FilterStep;
 
 /// What is the matter with some bytes.
@@ -49,6 +53,9 @@ enum Filter {
     Fletcher32,
     Lzf,
     Zstd,
+    Lz4,
+    Bitshuffle(Bitshuffle),
+    Bzip2,
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
 }
@@ -64,7 +71,10 @@ impl Filter {
             // The first parameter is the element size; set by the library when the dataset was made.
             2 => Some(Self::Shuffle { element: usize::try_from(*step.values.first()?).ok()? }),
             3 => Some(Self::Fletcher32),
+            307 => Some(Self::Bzip2),
             32000 => Some(Self::Lzf),
+            32004 => Some(Self::Lz4),
+            32008 => Bitshuffle::new(&step.values).map(Self::Bitshuffle),
             32015 => Some(Self::Zstd),
             _ => None,
         }
@@ -75,7 +85,8 @@ impl Filter {
         match self {
             Self::Shuffle { .. } => Some(input),
             Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
-            Self::Deflate | Self::Lzf | Self::Zstd | Self::Unknown => None,
+            Self::Bitshuffle(bitshuffle) => bitshuffle.keeps_len().then_some(input),
+            Self::Deflate | Self::Lzf | Self::Zstd | Self::Lz4 | Self::Bzip2 | Self::Unknown => None,
         }
     }
 }
@@ -90,6 +101,9 @@ impl Filter {
             // 264 bytes from three.
             Self::Lzf => input.saturating_mul(264 / 3),
             Self::Zstd => input.saturating_mul(zstd::MOST),
+            Self::Lz4 => input.saturating_mul(lz4::MOST),
+            Self::Bitshuffle(bitshuffle) => input.saturating_mul(bitshuffle.most()),
+            Self::Bzip2 => input.saturating_mul(bzip2::MOST),
             Self::Unknown => usize::MAX,
         }
     }
@@ -98,7 +112,14 @@ impl Filter {
     fn declared_len(self, input: &[u8]) -> Option<u64> {
         match self {
             Self::Zstd => zstd::declared_len(input),
-            Self::Deflate | Self::Shuffle { .. } | Self::Fletcher32 | Self::Lzf | Self::Unknown => None,
+            Self::Lz4 => lz4::declared_len(input),
+            Self::Bitshuffle(bitshuffle) => bitshuffle.declared_len(input),
+            Self::Deflate
+            | Self::Shuffle { .. }
+            | Self::Fletcher32
+            | Self::Lzf
+            | Self::Bzip2
+            | Self::Unknown => None,
         }
     }
 }
@@ -212,6 +233,11 @@ impl Pipeline {
                     deflate::decode(&mut codecs.inflater, current.padded(), output)?
                 }
                 Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
+                Filter::Lz4 => lz4::decode(input, next.prepare(limit)?)?,
+                Filter::Bitshuffle(bitshuffle) => {
+                    bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
+                }
+                Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
                 Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
                     shuffle::decode(element, input, next.prepare(input.len())?);
@@ -319,6 +345,7 @@ pub struct Scratch {
 struct Codecs {
     inflater: libdeflater::Decompressor,
     zstd: zstd::Decoder,
+    work: bitshuffle::Workspace,
 }
 
 impl Scratch {
@@ -341,7 +368,11 @@ impl Default for Scratch {
         Self {
             current: Buffer::default(),
             next: Buffer::default(),
-            codecs: Codecs { inflater: libdeflater::Decompressor::new(), zstd: zstd::Decoder::default() },
+            codecs: Codecs {
+                inflater: libdeflater::Decompressor::new(),
+                zstd: zstd::Decoder::default(),
+                work: bitshuffle::Workspace::default(),
+            },
         }
     }
 }
