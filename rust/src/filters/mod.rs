@@ -9,11 +9,14 @@
 //! (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Filter Pipeline Message*).
 
 mod bitshuffle;
+mod blosc;
+mod blosclz;
 mod bzip2;
 mod deflate;
 mod fletcher32;
 mod lz4;
 mod lzf;
+mod matches;
 mod shuffle;
 mod zstd;
 
@@ -56,6 +59,7 @@ enum Filter {
     Lz4,
     Bitshuffle(Bitshuffle),
     Bzip2,
+    Blosc,
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
 }
@@ -73,6 +77,7 @@ impl Filter {
             3 => Some(Self::Fletcher32),
             307 => Some(Self::Bzip2),
             32000 => Some(Self::Lzf),
+            32001 => Some(Self::Blosc),
             32004 => Some(Self::Lz4),
             32008 => Bitshuffle::new(&step.values).map(Self::Bitshuffle),
             32015 => Some(Self::Zstd),
@@ -86,7 +91,13 @@ impl Filter {
             Self::Shuffle { .. } => Some(input),
             Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
             Self::Bitshuffle(bitshuffle) => bitshuffle.keeps_len().then_some(input),
-            Self::Deflate | Self::Lzf | Self::Zstd | Self::Lz4 | Self::Bzip2 | Self::Unknown => None,
+            Self::Deflate
+            | Self::Lzf
+            | Self::Zstd
+            | Self::Lz4
+            | Self::Bzip2
+            | Self::Blosc
+            | Self::Unknown => None,
         }
     }
 }
@@ -103,6 +114,7 @@ impl Filter {
             Self::Zstd => input.saturating_mul(zstd::MOST),
             Self::Lz4 => input.saturating_mul(lz4::MOST),
             Self::Bitshuffle(bitshuffle) => input.saturating_mul(bitshuffle.most()),
+            Self::Blosc => input.saturating_mul(blosc::MOST),
             Self::Bzip2 => input.saturating_mul(bzip2::MOST),
             Self::Unknown => usize::MAX,
         }
@@ -112,6 +124,7 @@ impl Filter {
     fn declared_len(self, input: &[u8]) -> Option<u64> {
         match self {
             Self::Zstd => zstd::declared_len(input),
+            Self::Blosc => blosc::declared_len(input),
             Self::Lz4 => lz4::declared_len(input),
             Self::Bitshuffle(bitshuffle) => bitshuffle.declared_len(input),
             Self::Deflate
@@ -237,6 +250,7 @@ impl Pipeline {
                 Filter::Bitshuffle(bitshuffle) => {
                     bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
                 }
+                Filter::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
                 Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
                 Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
@@ -335,6 +349,7 @@ impl Buffer {
 }
 
 /// What a worker needs to decode chunks one after another.
+#[derive(Default)]
 pub struct Scratch {
     current: Buffer,
     next: Buffer,
@@ -363,16 +378,12 @@ impl Scratch {
     }
 }
 
-impl Default for Scratch {
+impl Default for Codecs {
     fn default() -> Self {
         Self {
-            current: Buffer::default(),
-            next: Buffer::default(),
-            codecs: Codecs {
-                inflater: libdeflater::Decompressor::new(),
-                zstd: zstd::Decoder::default(),
-                work: bitshuffle::Workspace::default(),
-            },
+            inflater: libdeflater::Decompressor::new(),
+            zstd: zstd::Decoder::default(),
+            work: bitshuffle::Workspace::default(),
         }
     }
 }
