@@ -1,4 +1,4 @@
-//! BloscLZ, the codec that Blosc brings: FastLZ level 2 with longer distances
+//! `BloscLZ`, the codec that Blosc brings: `FastLZ` level 2 with longer distances
 //! (<https://github.com/Blosc/c-blosc/blob/main/blosc/blosclz.c>).
 //!
 //! A control byte below 32 starts `byte + 1` literals; of the first one only the low five bits count. Any
