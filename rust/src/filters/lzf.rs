@@ -4,7 +4,7 @@
 //! A control byte below 32 starts `byte + 1` literals. Any other holds a length in its three high bits
 //! (7: one more byte is added), and the high five bits of a distance whose low eight follow.
 
-use super::Complaint;
+use super::{Complaint, matches};
 
 /// Decodes `input` into `output`; the number of bytes that it came to.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
@@ -32,18 +32,13 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
         len += 2;
         let distance = (usize::from(control & 31) << 8 | usize::from(*input.get(read).ok_or(CUT)?)) + 1;
         read += 1;
-        let from = written.checked_sub(distance).ok_or("its LZF stream points before its start")?;
+        if distance > written {
+            return Err("its LZF stream points before its start".into());
+        }
         if output.len() - written < len {
             return Err("its LZF stream is too long".into());
         }
-        if distance >= len {
-            output.copy_within(from..from + len, written);
-        } else {
-            // The copy repeats what it has just written.
-            for i in 0..len {
-                output[written + i] = output[from + i];
-            }
-        }
+        matches::repeat(output, written, distance, len);
         written += len;
     }
     Ok(written)

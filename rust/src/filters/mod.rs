@@ -8,11 +8,19 @@
 //! last to the first, leaving out those whose bit is set in the chunk's filter mask
 //! (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Filter Pipeline Message*).
 
+mod bitshuffle;
+mod blosc;
+mod blosclz;
+mod bzip2;
 mod deflate;
 mod fletcher32;
+mod lz4;
 mod lzf;
+mod matches;
 mod shuffle;
+mod zstd;
 
+use self::bitshuffle::Bitshuffle;
 use crate::dataset::FilterStep;
 
 /// What is the matter with some bytes.
@@ -47,6 +55,11 @@ enum Filter {
     },
     Fletcher32,
     Lzf,
+    Zstd,
+    Lz4,
+    Bitshuffle(Bitshuffle),
+    Bzip2,
+    Blosc,
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
 }
@@ -62,7 +75,12 @@ impl Filter {
             // The first parameter is the element size; set by the library when the dataset was made.
             2 => Some(Self::Shuffle { element: usize::try_from(*step.values.first()?).ok()? }),
             3 => Some(Self::Fletcher32),
+            307 => Some(Self::Bzip2),
             32000 => Some(Self::Lzf),
+            32001 => Some(Self::Blosc),
+            32004 => Some(Self::Lz4),
+            32008 => Bitshuffle::new(&step.values).map(Self::Bitshuffle),
+            32015 => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -72,7 +90,14 @@ impl Filter {
         match self {
             Self::Shuffle { .. } => Some(input),
             Self::Fletcher32 => input.checked_add(fletcher32::CHECKSUM_BYTES),
-            Self::Deflate | Self::Lzf | Self::Unknown => None,
+            Self::Bitshuffle(bitshuffle) => bitshuffle.keeps_len().then_some(input),
+            Self::Deflate
+            | Self::Lzf
+            | Self::Zstd
+            | Self::Lz4
+            | Self::Bzip2
+            | Self::Blosc
+            | Self::Unknown => None,
         }
     }
 }
@@ -86,7 +111,28 @@ impl Filter {
             Self::Deflate => input.saturating_mul(258 * 4),
             // 264 bytes from three.
             Self::Lzf => input.saturating_mul(264 / 3),
+            Self::Zstd => input.saturating_mul(zstd::MOST),
+            Self::Lz4 => input.saturating_mul(lz4::MOST),
+            Self::Bitshuffle(bitshuffle) => input.saturating_mul(bitshuffle.most()),
+            Self::Blosc => input.saturating_mul(blosc::MOST),
+            Self::Bzip2 => input.saturating_mul(bzip2::MOST),
             Self::Unknown => usize::MAX,
+        }
+    }
+
+    /// The length that `input` itself says it decodes to, in formats that say so.
+    fn declared_len(self, input: &[u8]) -> Option<u64> {
+        match self {
+            Self::Zstd => zstd::declared_len(input),
+            Self::Blosc => blosc::declared_len(input),
+            Self::Lz4 => lz4::declared_len(input),
+            Self::Bitshuffle(bitshuffle) => bitshuffle.declared_len(input),
+            Self::Deflate
+            | Self::Shuffle { .. }
+            | Self::Fletcher32
+            | Self::Lzf
+            | Self::Bzip2
+            | Self::Unknown => None,
         }
     }
 }
@@ -183,7 +229,13 @@ impl Pipeline {
                 Some(expected) => (expected, true),
                 None => (len.saturating_add(len / 8).saturating_add(4096), false),
             };
-            let Scratch { current, next, inflater } = scratch;
+            let Scratch { current, next, codecs } = scratch;
+            if let Some(declared) = filter.declared_len(current.bytes()) {
+                let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+                if declared > limit || exact && declared != limit {
+                    return Err(wrong_length(declared, limit));
+                }
+            }
             if filter == Filter::Deflate {
                 current.pad(deflate::INPUT_PADDING)?;
             }
@@ -191,9 +243,16 @@ impl Pipeline {
             let made = match filter {
                 Filter::Deflate => {
                     let output = next.prepare(limit.saturating_add(deflate::OUTPUT_PADDING))?;
-                    deflate::decode(inflater, current.padded(), output)?
+                    deflate::decode(&mut codecs.inflater, current.padded(), output)?
                 }
                 Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
+                Filter::Lz4 => lz4::decode(input, next.prepare(limit)?)?,
+                Filter::Bitshuffle(bitshuffle) => {
+                    bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
+                }
+                Filter::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
+                Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
+                Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
                     shuffle::decode(element, input, next.prepare(input.len())?);
                     input.len()
@@ -290,10 +349,18 @@ impl Buffer {
 }
 
 /// What a worker needs to decode chunks one after another.
+#[derive(Default)]
 pub struct Scratch {
     current: Buffer,
     next: Buffer,
+    codecs: Codecs,
+}
+
+/// Decoders that keep tables from one chunk to the next.
+struct Codecs {
     inflater: libdeflater::Decompressor,
+    zstd: zstd::Decoder,
+    work: bitshuffle::Workspace,
 }
 
 impl Scratch {
@@ -311,13 +378,23 @@ impl Scratch {
     }
 }
 
-impl Default for Scratch {
+impl Default for Codecs {
     fn default() -> Self {
         Self {
-            current: Buffer::default(),
-            next: Buffer::default(),
             inflater: libdeflater::Decompressor::new(),
+            zstd: zstd::Decoder::default(),
+            work: bitshuffle::Workspace::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    /// The bytes that these digits stand for.
+    pub(super) fn from_hex(digits: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            digits.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 }
 

@@ -1,0 +1,195 @@
+"""Filters that hdf5plugin brings, on the direct path: each parameter, element size and odd length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy
+import pytest
+from delayedarray import to_dense_array
+
+from chunks import chunk_place, read_chunk
+from filebackedarray import Hdf5DenseArraySeed
+from helpers import assert_direct, assert_identical, error_naming, write_damaged
+
+Filter = Mapping[str, Any]
+
+
+def blosc(cname: str, shuffle: int, clevel: int = 5) -> Filter:
+    return hdf5plugin.Blosc(cname=cname, clevel=clevel, shuffle=shuffle)
+
+
+FILTERS: dict[str, Filter] = {
+    "zstd": hdf5plugin.Zstd(),
+    "zstd-1": hdf5plugin.Zstd(clevel=1),
+    "zstd-22": hdf5plugin.Zstd(clevel=22),
+    "lz4": hdf5plugin.LZ4(),
+    "lz4-blocks-of-100": hdf5plugin.LZ4(nbytes=100),
+    "lz4-blocks-of-1024": hdf5plugin.LZ4(nbytes=1024),
+    "bitshuffle": hdf5plugin.Bitshuffle(cname="none"),
+    "bitshuffle-blocks-of-8": hdf5plugin.Bitshuffle(nelems=8, cname="none"),
+    "bitshuffle-lz4": hdf5plugin.Bitshuffle(cname="lz4"),
+    "bitshuffle-lz4-blocks-of-16": hdf5plugin.Bitshuffle(nelems=16, cname="lz4"),
+    "bitshuffle-zstd": hdf5plugin.Bitshuffle(cname="zstd"),
+    "bitshuffle-zstd-blocks-of-24": hdf5plugin.Bitshuffle(nelems=24, cname="zstd", clevel=9),
+    "bzip2": hdf5plugin.BZip2(),
+    "bzip2-1": hdf5plugin.BZip2(blocksize=1),
+    **{
+        f"blosc-{cname}-{('plain', 'bytes', 'bits')[shuffle]}": blosc(cname, shuffle)
+        for cname in ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+        for shuffle in (0, 1, 2)
+    },
+    "blosc-blosclz-9": blosc("blosclz", 1, 9),
+    "blosc-blosclz-1": blosc("blosclz", 0, 1),
+    "blosc-stored": blosc("lz4", 1, 0),
+}
+
+DTYPES = ["|i1", "<i2", ">u2", "<f4", "<i8", ">f8"]
+
+#: Of a chunk: nothing that a block or a vector is a multiple of, one element, one block and some, many blocks.
+LENGTHS = [1, 7, 8, 129, 1000, 4099, 70_001]
+
+
+def contents(dtype: str, length: int) -> dict[str, numpy.ndarray]:
+    rng = numpy.random.default_rng(length)
+    kind = numpy.dtype(dtype)
+    walk = numpy.cumsum(rng.integers(-2, 3, length)) // 3
+    return {
+        "constant": numpy.full(length, 3, kind),
+        "zeros": numpy.zeros(length, kind),
+        "counts": (rng.poisson(0.4, length) % 100).astype(kind),
+        "walk": (walk % 120).astype(kind),
+        # All patterns but those of floats whose comparison would need care.
+        "noise": rng.integers(0, 256, length * kind.itemsize, "u1").view(kind)
+        if kind.kind != "f"
+        else rng.standard_normal(length).astype(kind),
+    }
+
+
+def check(path: Path, values: numpy.ndarray) -> None:
+    """Read directly, to what was written and to what h5py reads."""
+    assert_direct(path, "x")
+    got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
+    assert_identical(got, values, bits=True)
+    with h5py.File(path, "r") as handle:
+        assert_identical(handle["x"][()], values, bits=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_element_size_and_length(tmp_path: Path, name: str, dtype: str) -> None:
+    for length in LENGTHS:
+        for values in contents(dtype, length).values():
+            path = tmp_path / "x.h5"
+            with h5py.File(path, "w") as handle:
+                handle.create_dataset("x", data=values, chunks=(length,), **FILTERS[name])
+            check(path, values)
+
+
+@pytest.mark.parametrize("before", ["shuffle", "fletcher32", "shuffle-fletcher32"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_with_filters_of_hdf5(tmp_path: Path, name: str, before: str) -> None:
+    for dtype in ("<i2", "<f8"):
+        for values in contents(dtype, 5003).values():
+            path = tmp_path / "x.h5"
+            with h5py.File(path, "w") as handle:
+                handle.create_dataset(
+                    "x",
+                    data=values.reshape(-1, 1),
+                    chunks=(701, 1),
+                    shuffle="shuffle" in before,
+                    fletcher32="fletcher32" in before,
+                    **FILTERS[name],
+                )
+            check(path, values.reshape(-1, 1))
+
+
+@pytest.mark.parametrize("order", ["first", "last", "twice"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_checksum_before_and_two_compressors(tmp_path: Path, name: str, order: str) -> None:
+    # A checksum makes the length odd for what comes after it, which bitshuffle does not take.
+    if "bitshuffle" in name and "blosc" not in name:
+        pytest.skip("bitshuffle takes whole elements only")
+    number, options = FILTERS[name]["compression"], tuple(FILTERS[name]["compression_opts"])
+    values = contents("<i4", 3001)["counts"]
+    dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    dcpl.set_chunk((1000,))
+    if order == "first":
+        dcpl.set_fletcher32()
+    elif order == "last":
+        dcpl.set_deflate(1)
+    dcpl.set_filter(number, h5py.h5z.FLAG_OPTIONAL, options)
+    if order == "twice":
+        dcpl.set_deflate(1)
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        space = h5py.h5s.create_simple(values.shape)
+        dataset = h5py.h5d.create(handle.id, b"x", h5py.h5t.STD_I32LE, space, dcpl)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    check(path, values)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_mask_that_skips_the_filter(tmp_path: Path, name: str) -> None:
+    values = contents("<i4", 300)["walk"]
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        dataset = handle.create_dataset("x", shape=(600,), dtype="<i4", chunks=(300,), **FILTERS[name])
+        dataset[:300] = values
+        dataset.id.write_direct_chunk((300,), values[::-1].tobytes(), 1)
+    check(path, numpy.concatenate([values, values[::-1]]))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_damaged_chunks(tmp_path: Path, name: str) -> None:
+    """Cut off, they are errors; with flipped bits, errors or other values, as there is no checksum."""
+    path = tmp_path / "x.h5"
+    values = contents("<i4", 2001)["counts"]
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=values, chunks=(2001,), **FILTERS[name])
+    mask, stored = read_chunk(path, (0,))
+    if mask:
+        pytest.skip("the filter does not make these values smaller, and was left out")
+    cut = tmp_path / "cut.h5"
+    for length in {0, 1, 3, 11, 12, 15, 16, 20, len(stored) // 2, len(stored) - 1}:
+        with h5py.File(cut, "w") as handle:
+            dataset = handle.create_dataset("x", shape=(2001,), dtype="<i4", chunks=(2001,), **FILTERS[name])
+            dataset.id.write_direct_chunk((0,), stored[:length] or b"\0", 0)
+        with error_naming(OSError, cut, "x", "chunk"):
+            to_dense_array(Hdf5DenseArraySeed(cut, "x", native_order=True))
+
+    start, length = chunk_place(path, (0,))
+    rng = numpy.random.default_rng(5)
+    flips = [*((byte, 1 << int(rng.integers(8))) for byte in range(min(48, length)))]
+    flips += [(int(rng.integers(length)), 1 << int(rng.integers(8))) for _ in range(100)]
+    for byte, bit in flips:
+        write_damaged(path, start + byte, bytes([stored[byte] ^ bit]))
+        try:
+            got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
+        except OSError as error:
+            assert "chunk" in str(error)  # noqa: PT017
+        else:
+            assert got.shape == values.shape
+        write_damaged(path, start + byte, stored[byte : byte + 1])
+    check(path, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [("lz4", 0), ("bitshuffle-lz4", 0), ("bitshuffle-zstd", 0), ("blosc-lz4-bytes", 4)]
+)
+def test_a_declared_length_that_is_not_the_chunks(tmp_path: Path, name: str, at: int) -> None:
+    path = tmp_path / "x.h5"
+    values = contents("<i4", 2001)["counts"]
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=values, chunks=(2001,), **FILTERS[name])
+    start, _ = chunk_place(path, (0,))
+    for declared in (b"\x7f" * 4, b"\xff" * 4, bytes(4)):
+        write_damaged(path, start + at, declared)
+        if declared == bytes(4) and at == 0:
+            continue  # the upper half of 64 bits is zero anyway
+        with error_naming(OSError, path, "x", "8004 "):
+            to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
