@@ -1,4 +1,4 @@
-"""Filters that hdf5plugin brings, on the direct path: each parameter, element size and odd length."""
+"""Filters that hdf5plugin brings, and szip, on the direct path: each parameter, element size and odd length."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ FILTERS: dict[str, Filter] = {
         for cname in ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
         for shuffle in (0, 1, 2)
     },
+    **{
+        f"szip-{method}-{block}": {"compression": "szip", "compression_opts": (method, block)}
+        for method in ("nn", "ec")
+        for block in (2, 8, 10, 32)
+    },
     "blosc-blosclz-9": blosc("blosclz", 1, 9),
     "blosc-blosclz-1": blosc("blosclz", 0, 1),
     "blosc-stored": blosc("lz4", 1, 0),
@@ -83,6 +88,8 @@ def check(path: Path, values: numpy.ndarray) -> None:
 @pytest.mark.parametrize("name", FILTERS)
 def test_every_element_size_and_length(tmp_path: Path, name: str, dtype: str) -> None:
     for length in LENGTHS:
+        if name.startswith("szip") and length < FILTERS[name]["compression_opts"][1]:
+            continue  # libhdf5 does not take chunks that are shorter than a block
         for values in contents(dtype, length).values():
             path = tmp_path / "x.h5"
             with h5py.File(path, "w") as handle:
@@ -112,8 +119,8 @@ def test_with_filters_of_hdf5(tmp_path: Path, name: str, before: str) -> None:
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_checksum_before_and_two_compressors(tmp_path: Path, name: str, order: str) -> None:
     # A checksum makes the length odd for what comes after it, which bitshuffle does not take.
-    if "bitshuffle" in name and "blosc" not in name:
-        pytest.skip("bitshuffle takes whole elements only")
+    if name.startswith(("bitshuffle", "szip")):
+        pytest.skip("takes whole elements only")
     number, options = FILTERS[name]["compression"], tuple(FILTERS[name]["compression_opts"])
     values = contents("<i4", 3001)["counts"]
     dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -159,6 +166,8 @@ def test_damaged_chunks(tmp_path: Path, name: str) -> None:
         with h5py.File(cut, "w") as handle:
             dataset = handle.create_dataset("x", shape=(2001,), dtype="<i4", chunks=(2001,), **FILTERS[name])
             dataset.id.write_direct_chunk((0,), stored[:length] or b"\0", 0)
+        if name.startswith("szip") and length == len(stored) - 1:
+            continue  # it may only have filled up the last block
         with error_naming(OSError, cut, "x", "chunk"):
             to_dense_array(Hdf5DenseArraySeed(cut, "x", native_order=True))
 
@@ -179,7 +188,8 @@ def test_damaged_chunks(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "at"), [("lz4", 0), ("bitshuffle-lz4", 0), ("bitshuffle-zstd", 0), ("blosc-lz4-bytes", 4)]
+    ("name", "at"),
+    [("lz4", 0), ("bitshuffle-lz4", 0), ("bitshuffle-zstd", 0), ("blosc-lz4-bytes", 4), ("szip-nn-8", 0)],
 )
 def test_a_declared_length_that_is_not_the_chunks(tmp_path: Path, name: str, at: int) -> None:
     path = tmp_path / "x.h5"
@@ -189,7 +199,7 @@ def test_a_declared_length_that_is_not_the_chunks(tmp_path: Path, name: str, at:
     start, _ = chunk_place(path, (0,))
     for declared in (b"\x7f" * 4, b"\xff" * 4, bytes(4)):
         write_damaged(path, start + at, declared)
-        if declared == bytes(4) and at == 0:
+        if declared == bytes(4) and at == 0 and name != "szip-nn-8":
             continue  # the upper half of 64 bits is zero anyway
-        with error_naming(OSError, path, "x", "8004 "):
+        with error_naming(OSError, path, "x", "8004"):
             to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))

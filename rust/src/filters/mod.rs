@@ -18,9 +18,11 @@ mod lz4;
 mod lzf;
 mod matches;
 mod shuffle;
+mod szip;
 mod zstd;
 
 use self::bitshuffle::Bitshuffle;
+use self::szip::Szip;
 use crate::dataset::FilterStep;
 
 /// What is the matter with some bytes.
@@ -60,6 +62,7 @@ enum Filter {
     Bitshuffle(Bitshuffle),
     Bzip2,
     Blosc,
+    Szip(Szip),
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
 }
@@ -75,6 +78,7 @@ impl Filter {
             // The first parameter is the element size; set by the library when the dataset was made.
             2 => Some(Self::Shuffle { element: usize::try_from(*step.values.first()?).ok()? }),
             3 => Some(Self::Fletcher32),
+            4 => Szip::new(&step.values).map(Self::Szip),
             307 => Some(Self::Bzip2),
             32000 => Some(Self::Lzf),
             32001 => Some(Self::Blosc),
@@ -97,6 +101,7 @@ impl Filter {
             | Self::Lz4
             | Self::Bzip2
             | Self::Blosc
+            | Self::Szip(_)
             | Self::Unknown => None,
         }
     }
@@ -115,6 +120,7 @@ impl Filter {
             Self::Lz4 => input.saturating_mul(lz4::MOST),
             Self::Bitshuffle(bitshuffle) => input.saturating_mul(bitshuffle.most()),
             Self::Blosc => input.saturating_mul(blosc::MOST),
+            Self::Szip(_) => input.saturating_mul(szip::MOST),
             Self::Bzip2 => input.saturating_mul(bzip2::MOST),
             Self::Unknown => usize::MAX,
         }
@@ -124,6 +130,7 @@ impl Filter {
     fn declared_len(self, input: &[u8]) -> Option<u64> {
         match self {
             Self::Zstd => zstd::declared_len(input),
+            Self::Szip(_) => szip::declared_len(input),
             Self::Blosc => blosc::declared_len(input),
             Self::Lz4 => lz4::declared_len(input),
             Self::Bitshuffle(bitshuffle) => bitshuffle.declared_len(input),
@@ -251,6 +258,7 @@ impl Pipeline {
                     bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
                 }
                 Filter::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
+                Filter::Szip(szip) => szip.decode(input, next.prepare(limit)?, &mut codecs.work.planes)?,
                 Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
                 Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
