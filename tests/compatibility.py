@@ -27,12 +27,6 @@ from isolated import Isolated
 
 #: Filters that may raise NotImplementedError until there is a decoder for them, by id.
 NOT_YET: dict[int, str] = {
-    4: "szip",
-    307: "bzip2",
-    32001: "blosc",
-    32004: "lz4",
-    32008: "bitshuffle",
-    32015: "zstd",
     32026: "blosc2",
 }
 

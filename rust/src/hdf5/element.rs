@@ -191,7 +191,8 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
             )));
         }
     };
-    ElementType::new(Kind::Float, wide_enough, Order::NATIVE)
+    // As h5py does: wider, in the byte order of the file.
+    ElementType::new(Kind::Float, wide_enough, order(id, size).unwrap_or(Order::NATIVE))
         .map(|element| Described { element, conversion })
         .ok_or_else(|| Error::ElementType(format!("{place} holds floats of {size} bytes")))
 }
@@ -235,9 +236,9 @@ fn is_boolean(id: hid_t, base: &Described) -> bool {
     members == [("FALSE".to_owned(), 0), ("TRUE".to_owned(), 1)]
 }
 
-/// libhdf5's datatype for the native values that it converts to; `None` for those that it never does.
+/// libhdf5's datatype for the values that it converts to; `None` for those that it never does.
 pub(super) fn memory_type(element: ElementType) -> Option<hid_t> {
-    let little = cfg!(target_endian = "little");
+    let little = element.is_little_endian();
     let pick = |if_little: hid_t, if_big: hid_t| Some(if little { if_little } else { if_big });
     match (element.kind(), element.size()) {
         (Kind::Int, 1) => Some(*H5T_STD_I8LE),
