@@ -152,7 +152,8 @@ def test_a_mask_that_skips_the_filter(tmp_path: Path, name: str) -> None:
     check(path, numpy.concatenate([values, values[::-1]]))
 
 
-@pytest.mark.parametrize("name", FILTERS)
+# Blosc that only stores makes nothing smaller, and is left out of every chunk.
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "blosc-stored"])
 def test_damaged_chunks(tmp_path: Path, name: str) -> None:
     """Cut off, they are errors; with flipped bits, errors or other values, as there is no checksum."""
     path = tmp_path / "x.h5"
