@@ -27,6 +27,7 @@ from isolated import Isolated
 
 #: Filters that may raise NotImplementedError until there is a decoder for them, by id.
 NOT_YET: dict[int, str] = {
+    4: "szip, in a pipeline with nbit, which is left to libhdf5",
     32026: "blosc2",
 }
 

@@ -39,12 +39,7 @@ MEMORY = 2 << 30
 SECONDS = 10.0
 
 #: Mutations, as (case, number), of which libhdf5 is known to die, each with where it does.
-_EMPTY_HEAP_OBJECT = "H5HG__cache_heap_deserialize never ends when a free object of a global heap has size 0"
-KNOWN_DEATHS: dict[tuple[str, int], str] = {
-    ("strings", 6): _EMPTY_HEAP_OBJECT,
-    ("strings", 80): _EMPTY_HEAP_OBJECT,
-    ("strings", 91): _EMPTY_HEAP_OBJECT,
-}
+KNOWN_DEATHS: dict[tuple[str, int], str] = {}
 
 REAL = (
     "c1_10x/waldronlab+VisiumIO/binned_outputs/square_002um/filtered_feature_bc_matrix.h5",

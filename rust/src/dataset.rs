@@ -57,6 +57,8 @@ pub struct Dataset {
     pub layout: Layout,
     /// One value of `element`: what a chunk that was never written holds.
     pub fill: Vec<u8>,
+    /// From where the addresses in references to strings of variable length count.
+    pub base: u64,
 }
 
 impl Dataset {

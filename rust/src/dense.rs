@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::filters::Scratch;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::Request;
@@ -64,7 +65,7 @@ pub fn read(
 
 /// Reads a selection of a dataset of variable-length strings: their bytes, in C order.
 ///
-/// libhdf5 reads them, one chunk at a time: they are scattered over the file's global heaps.
+/// They are scattered over the file's global heaps, to which the chunks hold references.
 ///
 /// # Errors
 /// As [`read`]; [`crate::Error::ElementType`] when the dataset holds something else.
@@ -88,9 +89,9 @@ pub fn read_strings(
             .map_err(|_| Error::OutOfMemory(format!("no memory for {} strings", plan.count())))?;
         out.resize(plan.count(), Vec::new());
         let out = Mutex::new(out);
-        pool::for_each(control, plan.jobs(), |(): &mut (), number| {
+        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
             let job = plan.job(number);
-            let mut strings = reader.strings(&job)?;
+            let mut strings = reader.strings(&job, scratch)?;
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
             job.for_each(plan.lens(), |source, target| out[target] = std::mem::take(&mut strings[source]));
             Ok(())

@@ -15,6 +15,7 @@ mod filters;
 pub mod fork;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod heap;
 mod identity;
 mod plan;
 mod pool;

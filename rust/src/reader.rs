@@ -1,7 +1,10 @@
 //! One request to one file in one state: its datasets, and their chunks decoded one by one.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use crate::cache::{self, Key};
 use crate::chunks::{ChunkIndex, Grid};
@@ -10,6 +13,7 @@ use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Narrowed, Pipeline, Scratch};
 use crate::hdf5;
+use crate::heap::{self, Collection, Reference};
 use crate::plan::{Job, Plan};
 use crate::pool::{self, Control};
 use crate::scatter::{Kernel, Output};
@@ -21,6 +25,9 @@ const ATTEMPTS: usize = 3;
 /// Wanted parts of a block that are closer than this are read together: the bytes between cost less
 /// than another call to the operating system.
 const MERGE_GAP: usize = 4096;
+
+/// How many global heap collections are kept: they are of a few KiB mostly.
+const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
 
 /// A file that stays open, and the same, for the length of a request.
 pub(crate) struct Request {
@@ -110,6 +117,7 @@ impl Request {
                 dataset.element,
             )?),
         };
+        let heaps = Mutex::new(LruCache::new(COLLECTIONS));
         let chunk_bytes = dataset.chunk_bytes(&grid)?;
         Ok(ChunkReader {
             source: &self.source,
@@ -119,6 +127,7 @@ impl Request {
             place,
             backend,
             kept: Mutex::new(None),
+            heaps,
         })
     }
 }
@@ -176,6 +185,8 @@ pub(crate) struct ChunkReader<'r> {
     backend: Backend,
     /// A chunk that the next of several reads begins with, and the number of it.
     kept: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+    /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
+    heaps: Mutex<LruCache<u64, Arc<Collection>>>,
 }
 
 impl ChunkReader<'_> {
@@ -325,15 +336,64 @@ impl ChunkReader<'_> {
         }
     }
 
-    /// The strings of variable length in the box of a job, in C order.
-    pub(crate) fn strings(&self, job: &Job<'_>) -> Result<Vec<Vec<u8>>> {
-        match &self.backend {
-            Backend::Library(reader) => {
-                let (start, count) = job.bounds();
-                reader.read_strings(&start, &count)
-            }
-            _ => Err(Error::ElementType(format!("{} holds no strings of variable length", self.place))),
+    /// The strings of variable length that a job wants, at their places in its box; the others are empty.
+    pub(crate) fn strings(&self, job: &Job<'_>, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>> {
+        let (start, count) = job.bounds();
+        if let Backend::Library(reader) = &self.backend {
+            return reader.read_strings(&start, &count);
         }
+        let decoded = self.decode(job, scratch)?;
+        let mut strings = vec![Vec::new(); count.iter().product::<u64>() as usize];
+        let Some(values) = decoded.values() else { return Ok(strings) };
+        let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
+        let mut result = Ok(());
+        job.for_each(&vec![0; count.len()], |place, _| {
+            if result.is_err() {
+                return;
+            }
+            // From the place in the box to that in the chunk.
+            let (mut left, mut position, mut stride) = (place as u64, 0, 1);
+            for axis in (0..count.len()).rev() {
+                position += (left % count[axis] + start[axis] - job.offset[axis]) * stride;
+                left /= count[axis];
+                stride *= self.grid.chunk()[axis];
+            }
+            match self.string(references.get(position as usize), job) {
+                Ok(string) => strings[place] = string,
+                Err(error) => result = Err(error),
+            }
+        });
+        result.map(|()| strings)
+    }
+
+    /// The string that a reference leads to.
+    fn string(&self, reference: Option<&[u8; heap::REFERENCE_BYTES]>, job: &Job<'_>) -> Result<Vec<u8>> {
+        let place = || self.place.chunk(&job.offset);
+        let damaged = |message| Error::Damaged { place: place(), message };
+        let Some(reference) = reference.and_then(Reference::parse) else { return Ok(Vec::new()) };
+        let known = self.heaps().get(&reference.collection).cloned();
+        let collection = if let Some(known) = known {
+            known
+        } else {
+            let address = self.dataset.base.saturating_add(reference.collection);
+            let mut header = [0; heap::HEADER_BYTES];
+            self.source.read_at(address, &mut header, place)?;
+            let size = heap::collection_size(&header).map_err(damaged)?;
+            self.source.check(address, size as u64, place)?;
+            let mut bytes = Vec::new();
+            let complaint = |_| self.complain(Complaint::OutOfMemory(size), job);
+            bytes.try_reserve_exact(size).map_err(complaint)?;
+            bytes.resize(size, 0);
+            self.source.read_at(address, &mut bytes, place)?;
+            let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
+            self.heaps().put(reference.collection, Arc::clone(&collection));
+            collection
+        };
+        collection.string(reference).map(<[u8]>::to_vec).map_err(damaged)
+    }
+
+    fn heaps(&self) -> MutexGuard<'_, LruCache<u64, Arc<Collection>>> {
+        self.heaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the wanted parts of a block of a contiguous dataset.

@@ -7,9 +7,10 @@ use hdf5_metno_sys::h5d::{
     H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, H5D_fill_value_t, H5D_layout_t, H5Dget_create_plist, H5Dget_offset,
     H5Dget_space, H5Dget_storage_size, H5Dget_type, H5Dread,
 };
+use hdf5_metno_sys::h5f::H5Fget_create_plist;
 use hdf5_metno_sys::h5p::{
     H5P_DEFAULT, H5Pclose, H5Pfill_value_defined, H5Pget_chunk, H5Pget_chunk_opts, H5Pget_external_count,
-    H5Pget_fill_value, H5Pget_filter2, H5Pget_layout, H5Pget_nfilters,
+    H5Pget_fill_value, H5Pget_filter2, H5Pget_layout, H5Pget_nfilters, H5Pget_sizes, H5Pget_userblock,
 };
 use hdf5_metno_sys::h5s::{
     H5S_ALL, H5S_class_t, H5Sclose, H5Sget_simple_extent_dims, H5Sget_simple_extent_ndims,
@@ -21,6 +22,7 @@ use hdf5_metno_sys::h5z::H5Zfilter_avail;
 use super::id::Id;
 use super::{Library, Opened, element, open};
 use crate::dataset::{Dataset, FilterStep, Layout};
+use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
 
@@ -56,13 +58,20 @@ impl Description<'_> {
         let shape = self.shape()?;
         // SAFETY: under the lock; an open dataset, twice.
         let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
-        let described = element::describe(self.library, &datatype, &self.place)?;
+        let mut described = element::describe(self.library, &datatype, &self.place)?;
         // SAFETY: as above.
         let plist = self.library.id(unsafe { H5Dget_create_plist(dataset) }, H5Pclose, &self.place)?;
         let element = described.element;
-        let fill = self.fill(&plist, &datatype, element.size(), described.conversion.is_none())?;
         // SAFETY: under the lock; an open property list.
         let (stored, external) = unsafe { (H5Pget_layout(plist.get()), H5Pget_external_count(plist.get())) };
+        let mut base = 0;
+        if element == ElementType::STRING
+            && stored != H5D_layout_t::H5D_COMPACT
+            && let Some(address) = self.heap_base(&plist)?
+        {
+            (described.conversion, base) = (None, address);
+        }
+        let fill = self.fill(&plist, &datatype, element, described.conversion.is_none())?;
         let chunk = match stored {
             H5D_layout_t::H5D_CHUNKED => Some(self.chunk(&plist, shape.len())?),
             _ => None,
@@ -99,7 +108,7 @@ impl Description<'_> {
         } else {
             self.contiguous(&shape, element.size())?
         };
-        Ok(Dataset { shape, element, layout, fill })
+        Ok(Dataset { shape, element, layout, fill, base })
     }
 
     fn shape(&self) -> Result<Vec<u64>> {
@@ -185,14 +194,22 @@ impl Description<'_> {
     }
 
     /// One value of what was never written: zero unless the dataset says otherwise.
-    fn fill(&self, plist: &Id<'_>, datatype: &Id<'_>, size: usize, stored_as_is: bool) -> Result<Vec<u8>> {
-        let mut fill = vec![0u8; size];
+    fn fill(
+        &self,
+        plist: &Id<'_>,
+        datatype: &Id<'_>,
+        element: ElementType,
+        stored_as_is: bool,
+    ) -> Result<Vec<u8>> {
+        let mut fill = vec![0u8; element.size()];
         let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
         // SAFETY: under the lock; an open property list, and room for one value of its own type.
         unsafe {
             self.library.check(H5Pfill_value_defined(plist.get(), &raw mut defined), &self.place)?;
             // Where values are converted libhdf5 reads them, and fills what is missing itself.
-            if stored_as_is && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+            // References to strings are never those of a user's fill value (`heap_base`).
+            let is_value = element != ElementType::STRING;
+            if is_value && stored_as_is && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
                 self.library.check(
                     H5Pget_fill_value(plist.get(), datatype.get(), fill.as_mut_ptr().cast()),
                     &self.place,
@@ -200,6 +217,25 @@ impl Description<'_> {
             }
         }
         Ok(fill)
+    }
+
+    /// From where addresses in the file count, if references to its strings can be followed on the direct path:
+    /// they are as long as nearly always, and what was never written is no user's own string.
+    fn heap_base(&self, plist: &Id<'_>) -> Result<Option<u64>> {
+        let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
+        let (mut addresses, mut lengths, mut base) = (0, 0, 0);
+        // SAFETY: under the lock; an open file and property list, and room for what they tell.
+        unsafe {
+            self.library.check(H5Pfill_value_defined(plist.get(), &raw mut defined), &self.place)?;
+            let creation = H5Fget_create_plist(self.opened.file.get());
+            let creation = self.library.id(creation, H5Pclose, &self.place)?;
+            let sizes = H5Pget_sizes(creation.get(), &raw mut addresses, &raw mut lengths);
+            self.library.check(sizes, &self.place)?;
+            self.library.check(H5Pget_userblock(creation.get(), &raw mut base), &self.place)?;
+        }
+        let follows =
+            (addresses, lengths) == (8, 8) && defined != H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED;
+        Ok(follows.then_some(base))
     }
 
     /// The bytes in the object header, of which there are less than 64 KiB.
