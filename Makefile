@@ -10,7 +10,7 @@ export CMAKE_GENERATOR := Ninja
 
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust/src rust/Cargo.toml python/src python/Cargo.toml -type f)
 
-.PHONY: demo test check bench docs format clean build
+.PHONY: demo test check bench docs format clean build fuzz
 
 # Tools and test requirements; newer than the files that list them.
 $(VENV)/.requirements: requirements-dev.txt tests/requirements.txt benches/requirements.txt
@@ -37,7 +37,7 @@ test: build
 
 check: build
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --release --no-deps --document-private-items -p filebackedarray
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,3 +60,15 @@ format:
 
 clean:
 	rm -rf $(VENV) target docs/_build
+
+# Each fuzz target for SECONDS_EACH seconds. cargo-fuzz asks for flags that a stable compiler has but does
+# not give to everybody; RUSTC_BOOTSTRAP gives them.
+SECONDS_EACH ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: build
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --root $(VENV)
+	for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=2048 \
+			-timeout=10 -print_final_stats=1 || exit 1; \
+	done

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +47,21 @@ def fresh_path(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     folder = tmp_path_factory.mktemp("files")
     counter = itertools.count()
     return lambda: folder / f"f{next(counter)}.h5"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What became of the datasets of the real files, as far as test_inventory.py has run."""
+    # Not before the end: it registers filters with h5py, which other tests may want to be without.
+    import compatibility
+
+    outcomes: dict[str, Counter[str]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == compatibility.PROPERTY and report.when == "call":
+                    folder, counts = json.loads(value)
+                    outcomes.setdefault(folder, Counter()).update(counts)
+    if outcomes:
+        terminalreporter.section("real files")
+        for line in compatibility.table(outcomes):
+            terminalreporter.line(line)

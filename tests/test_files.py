@@ -118,7 +118,7 @@ def test_nothing_stays_open_after_an_error(tmp_path: Path, failing: str) -> None
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as handle:
         handle.create_group("group")
-        handle.create_dataset("data", data=["text"])
+        handle.create_dataset("data", data=numpy.zeros(3, [("a", "i4"), ("b", "f8")]))
     for _ in range(3):
         with pytest.raises((KeyError, TypeError)):
             to_dense_array(Hdf5DenseArraySeed(path, failing))

@@ -25,7 +25,7 @@ from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from . import _core
 from ._dask import dask_array
-from ._memory import allocate, as_bytes, engine_dtype
+from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._names import engine_name, engine_path
 from ._subset import Axis, Subset, select
 
@@ -151,7 +151,7 @@ class Hdf5CompressedSparseMatrixSeed:
         return (
             pointers,
             indices[:count].astype(index_dtype, copy=False),
-            values[:count].astype(self._dtype, copy=False),
+            convert(values[:count], self._dtype),
         )
 
     @property
@@ -250,7 +250,7 @@ def extract_dense_array_Hdf5CompressedSparseMatrixSeed(
     x._matrix().read_dense(selection.axes, target.str, as_bytes(output))
     if selection.restore is not None:
         output = output[numpy.ix_(*selection.restore[order])]
-    output = output.astype(x._dtype, copy=False)
+    output = convert(output, x._dtype)
     return output.T if x.by_column else output
 
 

@@ -19,9 +19,9 @@ from delayedarray import (
 
 from . import _core
 from ._dask import dask_array
-from ._memory import allocate, engine_dtype
+from ._memory import allocate, convert, engine_dtype
 from ._names import engine_name, engine_path
-from ._subset import Subset, select
+from ._subset import Selection, Subset, select
 
 if TYPE_CHECKING:
     import dask.array
@@ -59,7 +59,8 @@ class Hdf5DenseArraySeed:
 
             dtype:
                 NumPy type of the array. Defaults to the type in the file; to any other, values are converted while
-                they are read, as :py:meth:`numpy.ndarray.astype` does.
+                they are read, as :py:meth:`numpy.ndarray.astype` does. Strings of fixed length are ``S`` by default,
+                those of variable length ``U`` of the width that the longest needs; both can be read as ``U<n>``.
 
             native_order:
                 Whether to keep HDF5's order of dimensions, from slowest to fastest changing. The array then has the
@@ -71,14 +72,18 @@ class Hdf5DenseArraySeed:
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
             KeyError: If the file has no such dataset.
-            TypeError: If the dataset's values are not numbers or booleans.
+            TypeError: If the dataset's values are not numbers, booleans or strings.
         """
         self._path = path
         self._name = name
         self._native_order = native_order
         shape, stored, chunks = _core.inspect(engine_path(path), engine_name(name))
         self._stored_dtype = numpy.dtype(stored)
-        self._dtype = self._stored_dtype if dtype is None else numpy.dtype(dtype)
+        self._dtype = numpy.dtype(dtype) if dtype is not None else self._stored_dtype
+        # Strings of variable length: how wide an array of them must be is known when they have been read.
+        self._has_strings = self._stored_dtype.kind == "O"
+        self._has_dtype = dtype is not None
+        self._needs_width = self._has_strings and not self._has_dtype
         if chunks is None:
             # Contiguous: whole rows of the fastest changing dimension.
             chunks = (*(1 for _ in shape[:-1]), *shape[-1:])
@@ -87,7 +92,15 @@ class Hdf5DenseArraySeed:
 
     @property
     def dtype(self) -> numpy.dtype[Any]:
-        """NumPy type of the array."""
+        """NumPy type of the array.
+
+        That of variable-length strings is ``U`` of the width that the longest needs, for which all are read when
+        it is first asked for; with the ``dtype`` argument they are not.
+        """
+        if self._needs_width:
+            strings = _read_strings(self, select([range(extent) for extent in self._shape], self._shape))
+            self._dtype = strings.dtype
+            self._needs_width = False
         return self._dtype
 
     @property
@@ -137,13 +150,33 @@ def extract_dense_array_Hdf5DenseArraySeed(
     """
     selection = select(subset, x._shape)
     order = slice(None) if x._native_order else slice(None, None, -1)
+    if x._has_strings:
+        output = _read_strings(x, selection)
+        if x.dtype.kind == "U" and output.dtype.itemsize > x.dtype.itemsize and not x._has_dtype:
+            raise ValueError(
+                f"{engine_path(x._path)!r}, dataset {x._name!r} has strings that are longer than {x.dtype} holds:"
+                " it was changed; make the array anew"
+            )
+        return convert(output, x.dtype)
     target = engine_dtype(x._dtype, x._stored_dtype)
     output = allocate(selection.lengths[order], target)
     _core.read_dense(engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, output)
     if selection.restore is not None:
         # Indexing gives C-contiguous copies of C-contiguous arrays.
         output = output[numpy.ix_(*selection.restore[order])]
-    output = output.astype(x._dtype, copy=False)
+    output = convert(output, x._dtype)
+    return output if x._native_order else output.T
+
+
+def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.NDArray[Any]:
+    """Variable-length strings as an array of the width that the longest of them needs."""
+    order = slice(None) if x._native_order else slice(None, None, -1)
+    strings = _core.read_strings(engine_path(x._path), engine_name(x._name), selection.axes[order])
+    # Bytes that are not UTF-8 are kept, as h5py keeps them.
+    decoded = [string.decode("utf-8", "surrogateescape") for string in strings]
+    output = numpy.array(decoded, dtype=numpy.str_).reshape(selection.lengths[order])
+    if selection.restore is not None:
+        output = output[numpy.ix_(*selection.restore[order])]
     return output if x._native_order else output.T
 
 

@@ -56,6 +56,25 @@ def as_bytes(array: numpy.typing.NDArray[Any]) -> numpy.typing.NDArray[numpy.uin
     return array.reshape(-1).view(numpy.uint8)
 
 
+def convert(array: numpy.typing.NDArray[Any], dtype: "numpy.dtype[Any]") -> numpy.typing.NDArray[Any]:
+    """What the engine does not convert itself, as :py:meth:`numpy.ndarray.astype` does.
+
+    Args:
+        array: What the engine read.
+        dtype: What is asked for.
+
+    Returns:
+        An array of that type; the same if it is already. Bytes become text as UTF-8.
+
+    Raises:
+        UnicodeDecodeError: If bytes are not UTF-8.
+        ValueError, TypeError: If numpy has no such conversion.
+    """
+    if array.dtype.kind == "S" and dtype.kind == "U":
+        array = numpy.char.decode(array, "utf-8")
+    return array.astype(dtype, copy=False)
+
+
 def engine_dtype(dtype: "numpy.dtype[Any]", stored: "numpy.dtype[Any]") -> "numpy.dtype[Any]":
     """The dtype that the engine should convert to on the way to ``dtype``.
 
@@ -66,4 +85,4 @@ def engine_dtype(dtype: "numpy.dtype[Any]", stored: "numpy.dtype[Any]") -> "nump
     Returns:
         ``dtype`` itself if the engine knows it, which converts while it reads; ``stored`` otherwise.
     """
-    return dtype if dtype.kind in "biuf" and dtype.itemsize <= 8 else stored
+    return dtype if dtype.kind in "biuf" and dtype.itemsize <= 8 and stored.kind in "biuf" else stored

@@ -17,7 +17,7 @@ use filebackedarray::sparse::{self, Array, Matrix, Types};
 use filebackedarray::{ElementType, dense, fork};
 use numpy::{PyArray1, PyReadwriteArray1, PyUntypedArray};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::arrays::Memory;
 use crate::errors::raise;
@@ -50,6 +50,19 @@ fn read_dense(
     let target = ElementType::from_numpy(dtype).map_err(raise)?;
     let mut out = Memory::new(out)?;
     request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
+}
+
+/// The bytes of variable-length strings, in C order.
+#[pyfunction]
+fn read_strings<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    name: &[u8],
+    selection: Vec<Bound<'_, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let selection = axes(&selection)?;
+    let strings = request::run(py, move |control| dense::read_strings(&path, name, &selection, control))?;
+    PyList::new(py, strings.iter().map(|string| PyBytes::new(py, string)))
 }
 
 /// A compressed sparse matrix in a file.
@@ -141,7 +154,7 @@ fn after_fork() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path, read_strings,
         set_num_threads,
     };
 

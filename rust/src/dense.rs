@@ -2,13 +2,13 @@
 
 use std::mem::MaybeUninit;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::pool::Control;
+use crate::pool::{self, Control};
 use crate::reader::Request;
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
@@ -54,9 +54,47 @@ pub fn read(
 ) -> Result<()> {
     Request::run(path, |request| {
         let reader = request.reader(name)?;
-        let kernel = Kernel::new(reader.dataset().element, target);
+        let kernel =
+            Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
         let output = Output::new(out, &plan, kernel)?;
         reader.read(&plan, &output, control)
+    })
+}
+
+/// Reads a selection of a dataset of variable-length strings: their bytes, in C order.
+///
+/// libhdf5 reads them, one chunk at a time: they are scattered over the file's global heaps.
+///
+/// # Errors
+/// As [`read`]; [`crate::Error::ElementType`] when the dataset holds something else.
+pub fn read_strings(
+    path: &Path,
+    name: &[u8],
+    selection: &[Axis],
+    control: &Control<'_>,
+) -> Result<Vec<Vec<u8>>> {
+    Request::run(path, |request| {
+        let reader = request.reader(name)?;
+        if reader.dataset().element != ElementType::STRING {
+            return Err(Error::ElementType(format!(
+                "{} holds no strings of variable length",
+                reader.place()
+            )));
+        }
+        let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
+        let mut out = Vec::new();
+        out.try_reserve_exact(plan.count())
+            .map_err(|_| Error::OutOfMemory(format!("no memory for {} strings", plan.count())))?;
+        out.resize(plan.count(), Vec::new());
+        let out = Mutex::new(out);
+        pool::for_each(control, plan.jobs(), |(): &mut (), number| {
+            let job = plan.job(number);
+            let mut strings = reader.strings(&job)?;
+            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+            job.for_each(plan.lens(), |source, target| out[target] = std::mem::take(&mut strings[source]));
+            Ok(())
+        })?;
+        Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
     })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// The kinds of numbers that the direct path decodes.
+/// What a value is, apart from its width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// One byte, false when zero (HDF5 has no boolean; h5py stores an enumeration of int8).
@@ -15,6 +15,24 @@ pub enum Kind {
     UInt,
     /// IEEE 754 binary16, binary32, binary64.
     Float,
+    /// Real and imaginary part, each a binary32 or a binary64.
+    Complex,
+    /// Characters, as many bytes for each value.
+    Text(Padding),
+    /// Characters, each value of its own length: not in an array but read one by one.
+    String,
+}
+
+/// How a string that is shorter than its place ends in the file
+/// (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *String* class bits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Padding {
+    /// With a NUL; what stands after it means nothing.
+    NullTerminated,
+    /// All NULs, as numpy has it.
+    Null,
+    /// With spaces.
+    Space,
 }
 
 /// Byte order.
@@ -31,17 +49,19 @@ impl Order {
     pub const NATIVE: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
 }
 
-/// A numeric type with its width and byte order; the equivalent of a numpy dtype.
+/// A type with its width and byte order; the equivalent of a numpy dtype.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementType {
     kind: Kind,
-    size: u8,
+    size: u32,
     order: Order,
 }
 
 impl ElementType {
     /// One byte, zero or one.
     pub const BOOL: Self = Self { kind: Kind::Bool, size: 1, order: Order::NATIVE };
+    /// Strings of variable length, of which the file's chunks hold references of 16 bytes.
+    pub const STRING: Self = Self { kind: Kind::String, size: 16, order: Order::NATIVE };
     /// Native 64-bit unsigned integers.
     pub const U64: Self = Self { kind: Kind::UInt, size: 8, order: Order::NATIVE };
     /// Native 32-bit unsigned integers.
@@ -59,15 +79,19 @@ impl ElementType {
             Kind::Bool => size == 1,
             Kind::Int | Kind::UInt => matches!(size, 1 | 2 | 4 | 8),
             Kind::Float => matches!(size, 2 | 4 | 8),
+            Kind::Complex => matches!(size, 8 | 16),
+            Kind::Text(_) => size > 0,
+            Kind::String => false,
         };
-        let order = if size == 1 { Order::NATIVE } else { order };
-        fits.then_some(Self { kind, size: size as u8, order })
+        let order = if size == 1 || matches!(kind, Kind::Text(_)) { Order::NATIVE } else { order };
+        let size = u32::try_from(size).ok()?;
+        fits.then_some(Self { kind, size, order })
     }
 
-    /// The type that numpy writes as `<i4`, `>f8`, `|b1`, ... (its array-interface string).
+    /// The type that numpy writes as `<i4`, `>f8`, `|b1`, `|S5`, ... (its array-interface string).
     ///
     /// # Errors
-    /// [`Error::ElementType`] when it is not one of the numeric types of this engine.
+    /// [`Error::ElementType`] when it is not one of the types of this engine.
     pub fn from_numpy(code: &str) -> Result<Self> {
         let unsupported = || Error::ElementType(format!("no conversion to dtype '{code}'"));
         let mut chars = code.chars();
@@ -82,6 +106,8 @@ impl ElementType {
             Some('i') => Kind::Int,
             Some('u') => Kind::UInt,
             Some('f') => Kind::Float,
+            Some('c') => Kind::Complex,
+            Some('S') => Kind::Text(Padding::Null),
             _ => return Err(unsupported()),
         };
         let size = chars.as_str().parse().map_err(|_| unsupported())?;
@@ -95,7 +121,7 @@ impl ElementType {
 
     /// Width in bytes.
     pub fn size(self) -> usize {
-        usize::from(self.size)
+        self.size as usize
     }
 
     /// Whether this machine reads the bytes as they stand.
@@ -114,25 +140,36 @@ impl ElementType {
         Self { order: Order::NATIVE, ..self }
     }
 
+    /// Whether values are numbers that the engine can convert and add up.
+    pub fn is_real(self) -> bool {
+        matches!(self.kind, Kind::Bool | Kind::Int | Kind::UInt | Kind::Float)
+    }
+
     /// Whether values can be indices or pointers.
     pub fn is_integer(self) -> bool {
         matches!(self.kind, Kind::Int | Kind::UInt)
     }
 }
 
-/// numpy's array-interface string.
+/// numpy's array-interface string; that of objects for strings of variable length.
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = match (self.size, self.order) {
-            (1, _) => '|',
-            (_, Order::Little) => '<',
-            (_, Order::Big) => '>',
+        if self.kind == Kind::String {
+            return f.write_str("|O");
+        }
+        let order = match (self.kind, self.size, self.order) {
+            (Kind::Text(_), _, _) | (_, 1, _) => '|',
+            (_, _, Order::Little) => '<',
+            (_, _, Order::Big) => '>',
         };
         let kind = match self.kind {
             Kind::Bool => 'b',
             Kind::Int => 'i',
             Kind::UInt => 'u',
             Kind::Float => 'f',
+            Kind::Complex => 'c',
+            Kind::Text(_) => 'S',
+            Kind::String => 'O',
         };
         write!(f, "{order}{kind}{}", self.size)
     }
@@ -145,14 +182,14 @@ mod tests {
 
     #[test]
     fn numpy_codes_round_trip() {
-        for code in ["|b1", "|i1", "|u1", "<i2", ">u4", "<i8", ">f2", "<f4", ">f8"] {
+        for code in ["|b1", "|i1", "|u1", "<i2", ">u4", "<i8", ">f2", "<f4", ">f8", "<c8", ">c16", "|S7"] {
             assert_eq!(ElementType::from_numpy(code).unwrap().to_string(), code);
         }
     }
 
     #[test]
     fn other_dtypes_are_refused() {
-        for code in ["", "<", "<i", "<i3", "<f1", "<f16", "<c8", "|S5", "<U3", "|O", "<M8[ns]"] {
+        for code in ["", "<", "<i", "<i3", "<f1", "<f16", "<c4", "|S0", "<U3", "|O", "<M8[ns]"] {
             assert!(matches!(ElementType::from_numpy(code), Err(Error::ElementType(_))), "{code}");
         }
     }

@@ -125,6 +125,7 @@ impl Error {
             Self::Index(message) => Self::Index(format!("{place}: {message}")),
             Self::Structure(message) => Self::Structure(format!("{place}: {message}")),
             Self::OutOfMemory(message) => Self::OutOfMemory(format!("{place}: {message}")),
+            Self::ElementType(message) => Self::ElementType(format!("{place}: {message}")),
             other => other,
         }
     }

@@ -13,6 +13,8 @@ mod element;
 mod error;
 mod filters;
 pub mod fork;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod plan;
 mod pool;
@@ -29,7 +31,7 @@ mod hdf5;
 mod scatter;
 
 pub use dataset::{Dataset, FilterStep, Layout};
-pub use element::{ElementType, Kind, Order};
+pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use pool::{Control, THREADS_VARIABLE, num_threads, set_num_threads};
 pub use selection::Axis;

@@ -218,6 +218,38 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The smallest box of the dataset that holds all wanted elements: first indices, and numbers of them.
+    pub fn bounds(&self) -> (Vec<u64>, Vec<u64>) {
+        self.pieces
+            .iter()
+            .map(Piece::source_bounds)
+            .zip(&self.offset)
+            .map(|((low, high), &at)| (at + low as u64, (high - low) as u64 + 1))
+            .unzip()
+    }
+
+    /// Calls `f` for each wanted element with its place in the box of [`Self::bounds`] and its place in an
+    /// output of shape `lens`, both counted in C order.
+    pub fn for_each(&self, lens: &[usize], mut f: impl FnMut(usize, usize)) {
+        self.for_each_of_axis(0, 0, 0, lens, &mut f);
+    }
+
+    fn for_each_of_axis(
+        &self,
+        axis: usize,
+        source: usize,
+        target: usize,
+        lens: &[usize],
+        f: &mut impl FnMut(usize, usize),
+    ) {
+        let Some(piece) = self.pieces.get(axis) else { return f(source, target) };
+        let (low, high) = piece.source_bounds();
+        piece.for_each(|from, to| {
+            let source = source * (high - low + 1) + from - low;
+            self.for_each_of_axis(axis + 1, source, target * lens[axis] + to, lens, f);
+        });
+    }
+
     /// Calls `read` with the first byte and the byte past the last of each stretch of the chunk that is
     /// wanted, in order. Stretches that are at most `gap` bytes apart are one.
     ///
@@ -425,6 +457,16 @@ mod tests {
                         .collect();
                 }
                 prop_assert!(cells.iter().all(|cell| covered.contains(&(cell * 2)) && covered.contains(&(cell * 2 + 1))));
+                let (start, count) = job.bounds();
+                job.for_each(plan.lens(), |source, target| {
+                    let (mut source, mut target) = (source as u64, target);
+                    for axis in (0..axes.len()).rev() {
+                        let index = start[axis] + source % count[axis];
+                        let position = target % plan.lens()[axis];
+                        assert_eq!(selection[axis].get(position), Some(index));
+                        (source, target) = (source / count[axis], target / plan.lens()[axis]);
+                    }
+                });
                 let mut stack = vec![(0usize, 0usize)];
                 while let Some((axis, position)) = stack.pop() {
                     if axis == axes.len() {

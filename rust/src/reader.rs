@@ -10,7 +10,7 @@ use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Narrowed, Pipeline, Scratch};
 use crate::hdf5;
-use crate::plan::{Job, Piece, Plan};
+use crate::plan::{Job, Plan};
 use crate::pool::{self, Control};
 use crate::scatter::{Kernel, Output};
 use crate::source::Source;
@@ -210,7 +210,7 @@ impl ChunkReader<'_> {
             let decoded = self.decode(&job, scratch)?;
             self.write(output, number, &decoded)?;
             if number + 1 == plan.jobs() {
-                self.keep(&job, &decoded);
+                self.keep(&job, &decoded)?;
             }
             Ok(())
         })
@@ -227,20 +227,21 @@ impl ChunkReader<'_> {
     /// Keeps a chunk for the next read, which may begin with it.
     ///
     /// Only whole chunks are kept: of a block, or of what libhdf5 reads, only the wanted part is there.
-    pub(crate) fn keep(&self, job: &Job<'_>, decoded: &Decoded<'_>) {
+    pub(crate) fn keep(&self, job: &Job<'_>, decoded: &Decoded<'_>) -> Result<()> {
         if !matches!(self.backend, Backend::Chunked { .. }) {
-            return;
+            return Ok(());
         }
         match decoded {
             Decoded::Values(values) => *self.kept() = Some((job.linear, Arc::new(values.to_vec()))),
             Decoded::Narrow(values) => {
                 let element = ElementType::U64;
                 let mut wide = vec![0; values.len() * 2];
-                Kernel::new(ElementType::U32, element).convert(values, &mut wide);
+                Kernel::new(ElementType::U32, element)?.convert(values, &mut wide);
                 *self.kept() = Some((job.linear, Arc::new(wide)));
             }
             Decoded::Kept(_) | Decoded::Missing => {}
         }
+        Ok(())
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<(u64, Arc<Vec<u8>>)>> {
@@ -299,11 +300,7 @@ impl ChunkReader<'_> {
             Backend::Library(reader) => {
                 let complain = |complaint| self.complain(complaint, job);
                 let buffer = scratch.input(self.chunk_bytes).map_err(complain)?;
-                let bounds = job.pieces.iter().map(Piece::source_bounds);
-                let (start, count): (Vec<u64>, Vec<u64>) = bounds
-                    .zip(&job.offset)
-                    .map(|((low, high), &at)| (at + low as u64, (high - low) as u64 + 1))
-                    .unzip();
+                let (start, count) = job.bounds();
                 let element = self.dataset.element.size();
                 reader.read(&job.offset, self.grid.chunk(), &start, &count, element, buffer)?;
                 Ok(Decoded::Values(scratch.filled()))
@@ -325,6 +322,17 @@ impl ChunkReader<'_> {
                 };
                 Error::Filter { place, message: format!("nothing at hand decodes its filter {missing}") }
             }
+        }
+    }
+
+    /// The strings of variable length in the box of a job, in C order.
+    pub(crate) fn strings(&self, job: &Job<'_>) -> Result<Vec<Vec<u8>>> {
+        match &self.backend {
+            Backend::Library(reader) => {
+                let (start, count) = job.bounds();
+                reader.read_strings(&start, &count)
+            }
+            _ => Err(Error::ElementType(format!("{} holds no strings of variable length", self.place))),
         }
     }
 

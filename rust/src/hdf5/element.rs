@@ -8,14 +8,15 @@ use hdf5_metno_sys::h5t::{
     H5T_IEEE_F32BE, H5T_IEEE_F32LE, H5T_IEEE_F64BE, H5T_IEEE_F64LE, H5T_STD_I8LE, H5T_STD_I16BE,
     H5T_STD_I16LE, H5T_STD_I32BE, H5T_STD_I32LE, H5T_STD_I64BE, H5T_STD_I64LE, H5T_STD_U8LE, H5T_STD_U16BE,
     H5T_STD_U16LE, H5T_STD_U32BE, H5T_STD_U32LE, H5T_STD_U64BE, H5T_STD_U64LE, H5T_class_t, H5T_norm_t,
-    H5T_order_t, H5T_sign_t, H5Tclose, H5Tget_class, H5Tget_ebias, H5Tget_fields, H5Tget_member_name,
-    H5Tget_member_value, H5Tget_nmembers, H5Tget_norm, H5Tget_offset, H5Tget_order, H5Tget_precision,
-    H5Tget_sign, H5Tget_size, H5Tget_super,
+    H5T_order_t, H5T_sign_t, H5T_str_t, H5Tclose, H5Tequal, H5Tget_class, H5Tget_ebias, H5Tget_fields,
+    H5Tget_member_name, H5Tget_member_offset, H5Tget_member_type, H5Tget_member_value, H5Tget_nmembers,
+    H5Tget_norm, H5Tget_offset, H5Tget_order, H5Tget_precision, H5Tget_sign, H5Tget_size, H5Tget_strpad,
+    H5Tget_super, H5Tis_variable_str,
 };
 
 use super::Library;
 use super::id::Id;
-use crate::element::{ElementType, Kind, Order};
+use crate::element::{ElementType, Kind, Order, Padding};
 use crate::error::{Error, Place, Result};
 
 /// What the values of a dataset are.
@@ -38,7 +39,7 @@ pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> R
     // SAFETY: under the lock; an open datatype, here and below.
     let (class, size) = unsafe { (H5Tget_class(id), H5Tget_size(id)) };
     let refuse =
-        |what: String| Err(Error::ElementType(format!("{place} holds {what}, which have no numeric dtype")));
+        |what: String| Err(Error::ElementType(format!("{place} holds {what}, which have no dtype here")));
     match class {
         H5T_class_t::H5T_INTEGER | H5T_class_t::H5T_BITFIELD => integer(id, class, size, place),
         H5T_class_t::H5T_FLOAT => float(id, size, place),
@@ -48,10 +49,34 @@ pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> R
             let described = describe(library, &base, place)?;
             Ok(if is_boolean(id, &described) { Described::as_stored(ElementType::BOOL) } else { described })
         }
-        H5T_class_t::H5T_COMPOUND => {
-            refuse(format!("compounds of the members {}", member_names(id).join(", ")))
+        H5T_class_t::H5T_COMPOUND => match complex_compound(library, id, size, place)? {
+            Some(element) => Ok(Described::as_stored(element)),
+            None => refuse(format!("compounds of the members {}", member_names(id).join(", "))),
+        },
+        H5T_class_t::H5T_COMPLEX => {
+            // SAFETY: as above; the base type is a new identifier.
+            let base = library.id(unsafe { H5Tget_super(id) }, H5Tclose, place)?;
+            match complex_of(library, &base, size, place) {
+                Some(element) => Ok(Described::as_stored(element)),
+                None => refuse(format!("complex numbers of {size} bytes")),
+            }
         }
-        H5T_class_t::H5T_STRING => refuse("strings".into()),
+        // SAFETY: as above.
+        H5T_class_t::H5T_STRING if unsafe { H5Tis_variable_str(id) } > 0 => Ok(Described {
+            element: ElementType::STRING,
+            conversion: Some("strings of variable length".into()),
+        }),
+        H5T_class_t::H5T_STRING => {
+            // SAFETY: as above.
+            let padding = match unsafe { H5Tget_strpad(id) } {
+                H5T_str_t::H5T_STR_NULLTERM => Padding::NullTerminated,
+                H5T_str_t::H5T_STR_SPACEPAD => Padding::Space,
+                _ => Padding::Null,
+            };
+            ElementType::new(Kind::Text(padding), size, Order::NATIVE)
+                .map(Described::as_stored)
+                .ok_or_else(|| Error::ElementType(format!("{place} holds strings of {size} bytes")))
+        }
         H5T_class_t::H5T_OPAQUE => refuse("opaque values".into()),
         H5T_class_t::H5T_REFERENCE => refuse("references".into()),
         H5T_class_t::H5T_VLEN => refuse("values of variable length".into()),
@@ -59,6 +84,37 @@ pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> R
         H5T_class_t::H5T_TIME => refuse("times".into()),
         _ => refuse("values of a class that is not known here".into()),
     }
+}
+
+/// Complex numbers whose parts are of this type.
+fn complex_of(library: &Library, part: &Id<'_>, size: usize, place: &Place) -> Option<ElementType> {
+    let described = describe(library, part, place).ok()?;
+    let is_part = described.conversion.is_none()
+        && described.element.kind() == Kind::Float
+        && described.element.size() * 2 == size;
+    let order = if described.element.is_little_endian() { Order::Little } else { Order::Big };
+    if is_part { ElementType::new(Kind::Complex, size, order) } else { None }
+}
+
+/// What h5py stores complex numbers as: a compound of two floats named `r` and `i`, side by side.
+fn complex_compound(library: &Library, id: hid_t, size: usize, place: &Place) -> Result<Option<ElementType>> {
+    if member_names(id) != ["r", "i"] {
+        return Ok(None);
+    }
+    // SAFETY: under the lock; an open compound of two members, whose types are new identifiers.
+    let (real, imaginary, offsets) = unsafe {
+        (
+            library.id(H5Tget_member_type(id, 0), H5Tclose, place)?,
+            library.id(H5Tget_member_type(id, 1), H5Tclose, place)?,
+            (H5Tget_member_offset(id, 0), H5Tget_member_offset(id, 1)),
+        )
+    };
+    // SAFETY: under the lock; two open datatypes.
+    let equal = unsafe { H5Tequal(real.get(), imaginary.get()) } > 0;
+    if !equal || offsets != (0, size / 2) {
+        return Ok(None);
+    }
+    Ok(complex_of(library, &real, size, place))
 }
 
 fn order(id: hid_t, size: usize) -> Option<Order> {
@@ -135,7 +191,8 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
             )));
         }
     };
-    ElementType::new(Kind::Float, wide_enough, Order::NATIVE)
+    // As h5py does: wider, in the byte order of the file.
+    ElementType::new(Kind::Float, wide_enough, order(id, size).unwrap_or(Order::NATIVE))
         .map(|element| Described { element, conversion })
         .ok_or_else(|| Error::ElementType(format!("{place} holds floats of {size} bytes")))
 }
@@ -179,9 +236,9 @@ fn is_boolean(id: hid_t, base: &Described) -> bool {
     members == [("FALSE".to_owned(), 0), ("TRUE".to_owned(), 1)]
 }
 
-/// libhdf5's datatype for the native values that it converts to; `None` for those that it never does.
+/// libhdf5's datatype for the values that it converts to; `None` for those that it never does.
 pub(super) fn memory_type(element: ElementType) -> Option<hid_t> {
-    let little = cfg!(target_endian = "little");
+    let little = element.is_little_endian();
     let pick = |if_little: hid_t, if_big: hid_t| Some(if little { if_little } else { if_big });
     match (element.kind(), element.size()) {
         (Kind::Int, 1) => Some(*H5T_STD_I8LE),

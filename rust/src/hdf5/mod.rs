@@ -12,7 +12,7 @@ mod read;
 
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::fs::File;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::FromRawFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +24,7 @@ use hdf5_metno_sys::h5e::{
 };
 use hdf5_metno_sys::h5f::{H5F_ACC_RDONLY, H5Fclose, H5Fget_vfd_handle, H5Fopen};
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_file_id, H5Iget_type, hid_t};
+use hdf5_metno_sys::h5l::{H5L_info2_t, H5L_type_t, H5Lget_info2};
 use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
 use hdf5_metno_sys::h5p::H5P_DEFAULT;
 use hdf5_metno_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
@@ -160,7 +161,17 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
     let object = unsafe { H5Oopen(file.get(), c_name.as_ptr(), H5P_DEFAULT) };
     if object < 0 {
         let failure = library.failure();
-        return Err(if failure.not_found {
+        let mut link = MaybeUninit::<H5L_info2_t>::zeroed();
+        // SAFETY: under the lock; an open file, a C string, and room for what it tells. The link's kind is its
+        // first field; it is read as a number, since files may have kinds that the bindings do not know.
+        let (status, kind) = unsafe {
+            let status = H5Lget_info2(file.get(), c_name.as_ptr(), link.as_mut_ptr(), H5P_DEFAULT);
+            (status, link.as_ptr().cast::<c_int>().read())
+        };
+        library.failure();
+        // What a hard link leads to is there, even if something that it needs is not found.
+        let exists = status >= 0 && kind == H5L_type_t::H5L_TYPE_HARD as c_int;
+        return Err(if failure.not_found && !exists {
             not_found("no such object in the file")
         } else {
             Error::Unreadable { place, message: failure.to_string() }

@@ -9,7 +9,8 @@
 
 use half::f16;
 
-use crate::element::{ElementType, Kind};
+use crate::element::{ElementType, Kind, Padding};
+use crate::error::{Error, Result};
 
 /// Copies from `source`, elements `step` bytes apart, to `len` consecutive elements of `target`.
 type Strided = unsafe fn(source: *const u8, step: usize, target: *mut u8, len: usize);
@@ -19,29 +20,55 @@ type Gather = unsafe fn(source: *const u8, indices: &[u64], base: u64, stride: u
 /// Moves values of one element type to another.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel {
-    strided: Strided,
-    gather: Gather,
+    loops: Loops,
     /// Elements are copied as they are, so consecutive ones are one copy.
     plain: bool,
     source_size: usize,
     target_size: usize,
 }
 
+/// The innermost loops of a kernel.
+#[derive(Debug, Clone, Copy)]
+enum Loops {
+    Values {
+        strided: Strided,
+        gather: Gather,
+    },
+    /// Strings of as many bytes, which come out padded with NULs.
+    Text(Padding),
+}
+
 impl Kernel {
     /// The kernel from one type to another.
-    pub fn new(source: ElementType, target: ElementType) -> Self {
-        // A boolean is made 0 or 1 even when it stays one: the file may hold any byte.
-        let same =
-            source.kind() == target.kind() && source.size() == target.size() && source.kind() != Kind::Bool;
+    ///
+    /// # Errors
+    /// [`Error::ElementType`] when there is none: complex numbers and strings are only copied.
+    pub fn new(source: ElementType, target: ElementType) -> Result<Self> {
+        let none = || Error::ElementType(format!("no conversion from dtype '{source}' to '{target}'"));
         let swapped = source.is_native() != target.is_native();
-        let (strided, gather) = if same { moves(source.size(), swapped) } else { casts(source, target) };
-        Self {
-            strided,
-            gather,
-            plain: same && !swapped,
-            source_size: source.size(),
-            target_size: target.size(),
-        }
+        let same_size = source.size() == target.size();
+        let (loops, plain) = match (source.kind(), target.kind()) {
+            (Kind::Text(padding), Kind::Text(Padding::Null)) if same_size => {
+                (Loops::Text(padding), padding == Padding::Null)
+            }
+            (Kind::Complex, Kind::Complex) if same_size => {
+                let (strided, gather) = match source.size() {
+                    8 => between::<Pair<u32>, Pair<u32>>(swapped, false),
+                    _ => between::<Pair<u64>, Pair<u64>>(swapped, false),
+                };
+                (Loops::Values { strided, gather }, !swapped)
+            }
+            // A boolean is made 0 or 1 even when it stays one: the file may hold any byte.
+            (from, to) if from == to && same_size && from != Kind::Bool && source.is_real() => {
+                let (strided, gather) = moves(source.size(), swapped);
+                (Loops::Values { strided, gather }, !swapped)
+            }
+            _ => {
+                let (strided, gather) = casts(source, target).ok_or_else(none)?;
+                (Loops::Values { strided, gather }, false)
+            }
+        };
+        Ok(Self { loops, plain, source_size: source.size(), target_size: target.size() })
     }
 
     /// Bytes of a value to convert.
@@ -67,9 +94,24 @@ impl Kernel {
         if self.plain && step == self.source_size {
             // SAFETY: the caller vouches for both; they are different buffers.
             unsafe { std::ptr::copy_nonoverlapping(source, target, len * self.source_size) }
-        } else {
+            return;
+        }
+        match self.loops {
             // SAFETY: the caller vouches for both.
-            unsafe { (self.strided)(source, step, target, len) }
+            Loops::Values { strided, .. } => unsafe { strided(source, step, target, len) },
+            Loops::Text(padding) => {
+                for i in 0..len {
+                    // SAFETY: the caller vouches for `len` values of both, of as many bytes.
+                    unsafe {
+                        text(
+                            padding,
+                            source.add(i * step),
+                            target.add(i * self.target_size),
+                            self.target_size,
+                        );
+                    }
+                }
+            }
         }
     }
 
@@ -84,8 +126,38 @@ impl Kernel {
         stride: usize,
         target: *mut u8,
     ) {
-        // SAFETY: the caller vouches for it.
-        unsafe { (self.gather)(source, indices, base, stride, target) }
+        match self.loops {
+            // SAFETY: the caller vouches for it.
+            Loops::Values { gather, .. } => unsafe { gather(source, indices, base, stride, target) },
+            Loops::Text(padding) => {
+                for (i, &index) in indices.iter().enumerate() {
+                    // SAFETY: the caller vouches for a value at each index, and for as many in the target.
+                    unsafe {
+                        let from = source.add((index - base) as usize * stride);
+                        text(padding, from, target.add(i * self.target_size), self.target_size);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a string of `len` bytes and pads it with NULs.
+///
+/// # Safety
+/// `source` must be valid for reading and `target` for writing `len` bytes.
+unsafe fn text(padding: Padding, source: *const u8, target: *mut u8, len: usize) {
+    // SAFETY: the caller vouches for both.
+    let string = unsafe { std::slice::from_raw_parts(source, len) };
+    let kept = match padding {
+        Padding::Null => len,
+        Padding::NullTerminated => string.iter().position(|&byte| byte == 0).unwrap_or(len),
+        Padding::Space => string.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1),
+    };
+    // SAFETY: the caller vouches for both; they are different buffers.
+    unsafe {
+        std::ptr::copy_nonoverlapping(source, target, kept);
+        target.add(kept).write_bytes(0, len - kept);
     }
 }
 
@@ -154,6 +226,29 @@ impl Raw for Bool {
     #[inline(always)]
     fn to_bits(self, _swapped: bool) -> u8 {
         u8::from(self.0)
+    }
+}
+
+/// Real and imaginary part of a complex number.
+#[derive(Clone, Copy)]
+struct Pair<T>([T; 2]);
+
+impl<T: Raw> Raw for Pair<T> {
+    type Bits = [T::Bits; 2];
+    #[inline(always)]
+    fn from_bits(bits: Self::Bits, swapped: bool) -> Self {
+        Self(bits.map(|part| T::from_bits(part, swapped)))
+    }
+    #[inline(always)]
+    fn to_bits(self, swapped: bool) -> Self::Bits {
+        self.0.map(|part| part.to_bits(swapped))
+    }
+}
+
+impl<T> Cast<Self> for Pair<T> {
+    #[inline(always)]
+    fn cast(self) -> Self {
+        self
     }
 }
 
@@ -377,8 +472,8 @@ unsafe fn gather<S: Raw + Cast<D>, D: Raw, const FROM: bool, const TO: bool>(
     }
 }
 
-/// Kernels that convert.
-fn casts(source: ElementType, target: ElementType) -> (Strided, Gather) {
+/// Kernels that convert between real numbers.
+fn casts(source: ElementType, target: ElementType) -> Option<(Strided, Gather)> {
     let orders = (!source.is_native(), !target.is_native());
     macro_rules! to {
         ($from:ty) => {
@@ -395,10 +490,11 @@ fn casts(source: ElementType, target: ElementType) -> (Strided, Gather) {
                 (Kind::Float, 2) => between::<$from, f16>(orders.0, orders.1),
                 (Kind::Float, 4) => between::<$from, f32>(orders.0, orders.1),
                 (Kind::Float, _) => between::<$from, f64>(orders.0, orders.1),
+                (Kind::Complex | Kind::Text(_) | Kind::String, _) => return None,
             }
         };
     }
-    match (source.kind(), source.size()) {
+    Some(match (source.kind(), source.size()) {
         (Kind::Bool, _) => to!(Bool),
         (Kind::Int, 1) => to!(i8),
         (Kind::Int, 2) => to!(i16),
@@ -411,7 +507,8 @@ fn casts(source: ElementType, target: ElementType) -> (Strided, Gather) {
         (Kind::Float, 2) => to!(f16),
         (Kind::Float, 4) => to!(f32),
         (Kind::Float, _) => to!(f64),
-    }
+        (Kind::Complex | Kind::Text(_) | Kind::String, _) => return None,
+    })
 }
 
 #[cfg(test)]
@@ -421,7 +518,8 @@ mod tests {
 
     fn convert(from: &str, to: &str, bytes: &[u8]) -> Vec<u8> {
         let kernel =
-            Kernel::new(ElementType::from_numpy(from).unwrap(), ElementType::from_numpy(to).unwrap());
+            Kernel::new(ElementType::from_numpy(from).unwrap(), ElementType::from_numpy(to).unwrap())
+                .unwrap();
         let mut target = vec![0; bytes.len() / kernel.source_size() * kernel.target_size()];
         kernel.convert(bytes, &mut target);
         target
@@ -460,5 +558,28 @@ mod tests {
     fn booleans_are_zero_or_one() {
         assert_eq!(convert("|b1", "|b1", &[0, 1, 2, 255]), [0, 1, 1, 1]);
         assert_eq!(convert("|b1", "<f4", &[2]), 1f32.to_le_bytes());
+    }
+
+    #[test]
+    fn complex_numbers_are_swapped_by_halves() {
+        let bytes: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|part| part.to_be_bytes()).collect();
+        let expected: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|part| part.to_le_bytes()).collect();
+        assert_eq!(convert(">c16", "<c16", &bytes), expected);
+        let complex = ElementType::from_numpy("<c8").unwrap();
+        assert!(matches!(Kernel::new(complex, ElementType::F64), Err(Error::ElementType(_))));
+    }
+
+    #[test]
+    fn strings_come_out_padded_with_nul() {
+        let run = |padding, bytes: &[u8]| {
+            let source = ElementType::new(Kind::Text(padding), 4, crate::element::Order::NATIVE).unwrap();
+            let kernel = Kernel::new(source, ElementType::from_numpy("|S4").unwrap()).unwrap();
+            let mut target = vec![9; bytes.len()];
+            kernel.convert(bytes, &mut target);
+            target
+        };
+        assert_eq!(run(Padding::Null, b"ab\0dabcd"), b"ab\0dabcd");
+        assert_eq!(run(Padding::NullTerminated, b"ab\0dabcd"), b"ab\0\0abcd");
+        assert_eq!(run(Padding::Space, b" a      "), b" a\0\0\0\0\0\0");
     }
 }

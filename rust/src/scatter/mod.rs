@@ -336,7 +336,7 @@ mod tests {
             let plan = Plan::new(grid, &selection).unwrap();
             let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy("<f8").unwrap());
             let mut buffer = vec![MaybeUninit::new(0xffu8); plan.count() * 8];
-            let output = Output::new(&mut buffer, &plan, Kernel::new(from, to)).unwrap();
+            let output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
             for number in 0..plan.jobs() {
                 let job = plan.job(number);
                 let cells: usize = chunk.iter().product::<u64>() as usize;
@@ -371,12 +371,12 @@ mod tests {
         let plan = Plan::new(Grid::new(&[4], &[4]).unwrap(), &[Axis::all(4).unwrap()]).unwrap();
         let mut buffer = vec![MaybeUninit::uninit(); 4];
         let byte = ElementType::from_numpy("|u1").unwrap();
-        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte)).unwrap();
+        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte).unwrap()).unwrap();
         assert!(output.chunk(0, &[1, 2, 3]).is_err());
         assert!(output.chunk(0, &[1, 2, 3, 4]).is_ok());
         assert!(output.chunk(1, &[1, 2, 3, 4]).is_err());
         assert_eq!(output.finish().unwrap(), [1, 2, 3, 4]);
-        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte)).unwrap();
+        let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte).unwrap()).unwrap();
         assert!(output.finish().is_err(), "nothing was written");
     }
 }

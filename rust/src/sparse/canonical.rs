@@ -74,7 +74,7 @@ fn sort(part: &mut Part<'_>, worker: &mut Worker, target: Types) -> Result<()> {
     let len = part.left;
     let Worker { order, wide, values } = worker;
     wide.resize(len, 0);
-    Kernel::new(target.indices, ElementType::U64).convert(part.indices, bytemuck::cast_slice_mut(wide));
+    Kernel::new(target.indices, ElementType::U64)?.convert(part.indices, bytemuck::cast_slice_mut(wide));
     if wide.is_sorted_by(|a, b| a < b) {
         return Ok(());
     }
@@ -104,7 +104,7 @@ fn sort(part: &mut Part<'_>, worker: &mut Worker, target: Types) -> Result<()> {
         }};
     }
     with_addition!(target.data, merge);
-    Kernel::new(ElementType::U64, target.indices).convert(bytemuck::cast_slice(&wide[..kept]), part.indices);
+    Kernel::new(ElementType::U64, target.indices)?.convert(bytemuck::cast_slice(&wide[..kept]), part.indices);
     part.left = kept;
     Ok(())
 }

@@ -294,6 +294,8 @@ macro_rules! with_addition {
             (Kind::Float, 2) => $apply!(half::f16, |a: half::f16, b: half::f16| a + b),
             (Kind::Float, 4) => $apply!(f32, |a: f32, b: f32| a + b),
             (Kind::Float, _) => $apply!(f64, |a: f64, b: f64| a + b),
+            // Refused before anything is read.
+            (Kind::Complex | Kind::Text(_) | Kind::String, _) => {}
         }
     };
 }
@@ -315,7 +317,7 @@ fn append_indices(bytes: &mut Vec<u8>, positions: &[u64], target: ElementType) -
     let more = positions.len() * target.size();
     grow(bytes, more)?;
     bytes.resize(len + more, 0);
-    Kernel::new(ElementType::U64, target).convert(bytemuck::cast_slice(positions), &mut bytes[len..]);
+    Kernel::new(ElementType::U64, target)?.convert(bytemuck::cast_slice(positions), &mut bytes[len..]);
     Ok(())
 }
 
@@ -388,7 +390,7 @@ impl<'r> Opened<'r> {
         work: impl Indices<T>,
     ) -> Result<T> {
         let dataset = self.indices.dataset();
-        let kernel = Kernel::new(dataset.element, ElementType::U64);
+        let kernel = Kernel::new(dataset.element, ElementType::U64)?;
         let size = dataset.element.size();
         let outside = || Error::Internal("indices outside of their chunk".into());
         let Some(values) = decoded.values() else {
@@ -404,7 +406,7 @@ impl<'r> Opened<'r> {
                 return work.run(narrow);
             }
             room.resize(len, 0);
-            Kernel::new(ElementType::U32, ElementType::U64).convert(wanted, bytemuck::cast_slice_mut(room));
+            Kernel::new(ElementType::U32, ElementType::U64)?.convert(wanted, bytemuck::cast_slice_mut(room));
             return work.run(room);
         }
         let wanted = values.get(first * size..(first + len) * size).ok_or_else(outside)?;
@@ -451,6 +453,13 @@ fn check(request: &Request, matrix: &Matrix) -> Result<(Arc<[u64]>, Types)> {
         data: request.dataset(&matrix.data)?.element,
         indices: request.dataset(&matrix.indices)?.element,
     };
+    if !types.data.is_real() {
+        return Err(Error::ElementType(format!(
+            "{} holds values of dtype '{}', of which there are no sparse matrices here",
+            Place::dataset(&matrix.path, &matrix.data),
+            types.data
+        )));
+    }
     if !types.indices.is_integer() {
         return Err(Error::Structure(format!(
             "{} should contain integers",
@@ -477,7 +486,7 @@ fn pointers(request: &Request, matrix: &Matrix) -> Result<Arc<[u64]>> {
         bytes.resize(to_len(count)?, 0);
         let reader = request.reader(&matrix.indptr)?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::all(count)?])?;
-        let kernel = Kernel::new(dataset.element, ElementType::U64);
+        let kernel = Kernel::new(dataset.element, ElementType::U64)?;
         let output = Output::over(bytemuck::cast_slice_mut(&mut bytes), &plan, kernel)?;
         reader.read(&plan, &output, &Control::default())?;
         drop(output);

@@ -49,9 +49,9 @@ pub(super) fn read<A: Array>(
     let increasing = AtomicBool::new(true);
     let edges = Mutex::new(Vec::new());
     let (written_indices, written_values) = {
-        let index_kernel = Kernel::new(opened.types.indices, target.indices);
-        let narrow_kernel = Kernel::new(ElementType::U32, target.indices);
-        let data_kernel = Kernel::new(opened.types.data, target.data);
+        let index_kernel = Kernel::new(opened.types.indices, target.indices)?;
+        let narrow_kernel = Kernel::new(ElementType::U32, target.indices)?;
+        let data_kernel = Kernel::new(opened.types.data, target.data)?;
         let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?;
         let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?;
         let checker = Checker { opened, pointers: &pointers, target, edges: &edges, increasing: &increasing };

@@ -262,7 +262,7 @@ impl<'o> Windows<'o> {
             let decoded = reader.decode_integers(&job, &mut worker.scratch)?;
             let hits = self.hits_of_chunk(&job, &decoded, &mut worker.indices)?;
             if number + 1 == plan.jobs() {
-                reader.keep(&job, &decoded);
+                reader.keep(&job, &decoded)?;
             }
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
@@ -296,7 +296,7 @@ impl<'o> Windows<'o> {
     /// Decodes the values of these stored elements.
     fn values(&self, stored: Vec<u64>, control: &Control<'_>) -> Result<Vec<u8>> {
         let reader = &self.opened.data;
-        let kernel = Kernel::new(self.opened.types.data, self.target);
+        let kernel = Kernel::new(self.opened.types.data, self.target)?;
         let mut values = vec![0; stored.len() * self.target.size()];
         let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
         let output = Output::over(&mut values, &plan, kernel)?;
