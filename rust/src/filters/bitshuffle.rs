@@ -137,6 +137,8 @@ pub(super) struct Workspace {
     pub(super) block: Buffer,
     /// The bytes of its elements, all first bytes first.
     pub(super) planes: Buffer,
+    /// A block that is not where it belongs yet.
+    pub(super) tile: Buffer,
 }
 
 /// Puts the bits of each element together again. Both are as long, of a multiple of eight elements.

@@ -73,7 +73,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
             return Err("its Blosc blocks are no multiple of the element size".into());
         }
         let part = target.len() / splits;
-        let Codecs { inflater, zstd, work: Workspace { block, planes } } = &mut *codecs;
+        let Codecs { inflater, zstd, work: Workspace { block, planes, .. } } = &mut *codecs;
         let order = Order::new(flags, element, target.len());
         let decoded = if order == Order::Plain { &mut *target } else { block.prepare(target.len())? };
         for part in decoded.chunks_mut(part) {
@@ -97,7 +97,8 @@ fn sized<'i>(input: &mut &'i [u8]) -> Result<&'i [u8], Complaint> {
     Ok(bytes)
 }
 
-fn word(input: &[u8], at: usize) -> Option<u32> {
+/// The 32 bits at this place, little-endian.
+pub(super) fn word(input: &[u8], at: usize) -> Option<u32> {
     input.get(at..)?.first_chunk().map(|&bytes| u32::from_le_bytes(bytes))
 }
 
@@ -147,7 +148,7 @@ impl Order {
 
 /// What compressed the blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Codec {
+pub(super) enum Codec {
     BloscLz,
     Lz4,
     Snappy,
@@ -156,7 +157,7 @@ enum Codec {
 }
 
 impl Codec {
-    fn new(number: u8, version: u8) -> Result<Self, Complaint> {
+    pub(super) fn new(number: u8, version: u8) -> Result<Self, Complaint> {
         match (number, version) {
             (0, 1) => Ok(Self::BloscLz),
             // LZ4HC is another compressor of the same format.
@@ -169,7 +170,7 @@ impl Codec {
     }
 
     /// Decodes `input`, which must fill `output`.
-    fn decode(
+    pub(super) fn decode(
         self,
         input: &[u8],
         output: &mut [u8],

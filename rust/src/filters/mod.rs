@@ -10,6 +10,7 @@
 
 mod bitshuffle;
 mod blosc;
+mod blosc2;
 mod blosclz;
 mod bzip2;
 mod deflate;
@@ -62,6 +63,7 @@ enum Filter {
     Bitshuffle(Bitshuffle),
     Bzip2,
     Blosc,
+    Blosc2,
     Szip(Szip),
     /// Not of the direct path: only chunks that skipped it can be decoded.
     Unknown,
@@ -84,6 +86,7 @@ impl Filter {
             32001 => Some(Self::Blosc),
             32004 => Some(Self::Lz4),
             32008 => Bitshuffle::new(&step.values).map(Self::Bitshuffle),
+            32026 => blosc2::is_known(&step.values).then_some(Self::Blosc2),
             32015 => Some(Self::Zstd),
             _ => None,
         }
@@ -101,6 +104,7 @@ impl Filter {
             | Self::Lz4
             | Self::Bzip2
             | Self::Blosc
+            | Self::Blosc2
             | Self::Szip(_)
             | Self::Unknown => None,
         }
@@ -122,6 +126,7 @@ impl Filter {
             Self::Blosc => input.saturating_mul(blosc::MOST),
             Self::Szip(_) => input.saturating_mul(szip::MOST),
             Self::Bzip2 => input.saturating_mul(bzip2::MOST),
+            Self::Blosc2 => blosc2::MOST,
             Self::Unknown => usize::MAX,
         }
     }
@@ -131,6 +136,7 @@ impl Filter {
         match self {
             Self::Zstd => zstd::declared_len(input),
             Self::Szip(_) => szip::declared_len(input),
+            Self::Blosc2 => blosc2::declared_len(input),
             Self::Blosc => blosc::declared_len(input),
             Self::Lz4 => lz4::declared_len(input),
             Self::Bitshuffle(bitshuffle) => bitshuffle.declared_len(input),
@@ -259,6 +265,7 @@ impl Pipeline {
                 }
                 Filter::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
                 Filter::Szip(szip) => szip.decode(input, next.prepare(limit)?, &mut codecs.work.planes)?,
+                Filter::Blosc2 => blosc2::decode(input, next.prepare(limit)?, codecs)?,
                 Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
                 Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
                 Filter::Shuffle { element } => {
