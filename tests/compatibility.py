@@ -28,7 +28,6 @@ from isolated import Isolated
 #: Filters that may raise NotImplementedError until there is a decoder for them, by id.
 NOT_YET: dict[int, str] = {
     4: "szip, in a pipeline with nbit, which is left to libhdf5",
-    32026: "blosc2",
 }
 
 #: Filters that are left to plugins of libhdf5, and raise NotImplementedError where there are none.
