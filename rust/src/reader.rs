@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 
@@ -117,7 +117,6 @@ impl Request {
                 dataset.element,
             )?),
         };
-        let heaps = Mutex::new(LruCache::new(COLLECTIONS));
         let chunk_bytes = dataset.chunk_bytes(&grid)?;
         Ok(ChunkReader {
             source: &self.source,
@@ -127,7 +126,7 @@ impl Request {
             place,
             backend,
             kept: Mutex::new(None),
-            heaps,
+            heaps: OnceLock::new(),
         })
     }
 }
@@ -186,7 +185,7 @@ pub(crate) struct ChunkReader<'r> {
     /// A chunk that the next of several reads begins with, and the number of it.
     kept: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
-    heaps: Mutex<LruCache<u64, Arc<Collection>>>,
+    heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
 }
 
 impl ChunkReader<'_> {
@@ -207,20 +206,27 @@ impl ChunkReader<'_> {
 
     /// Decodes the chunks of a plan and writes what is wanted of them.
     pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
-        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
-            let decoded = self.decode(&plan.job(number), scratch)?;
-            self.write(output, number, &decoded)
-        })
+        self.read_chunks(plan, output, false, control)
     }
 
     /// The same for one of several reads of which each goes on where the one before ended: the chunk that
     /// both share is decoded once.
     pub(crate) fn read_next(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
+        self.read_chunks(plan, output, true, control)
+    }
+
+    fn read_chunks(
+        &self,
+        plan: &Plan,
+        output: &Output<'_>,
+        keep_last: bool,
+        control: &Control<'_>,
+    ) -> Result<()> {
         pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
             let job = plan.job(number);
             let decoded = self.decode(&job, scratch)?;
             self.write(output, number, &decoded)?;
-            if number + 1 == plan.jobs() {
+            if keep_last && number + 1 == plan.jobs() {
                 self.keep(&job, &decoded)?;
             }
             Ok(())
@@ -393,7 +399,8 @@ impl ChunkReader<'_> {
     }
 
     fn heaps(&self) -> MutexGuard<'_, LruCache<u64, Arc<Collection>>> {
-        self.heaps.lock().unwrap_or_else(PoisonError::into_inner)
+        let heaps = self.heaps.get_or_init(|| Mutex::new(LruCache::new(COLLECTIONS)));
+        heaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the wanted parts of a block of a contiguous dataset.

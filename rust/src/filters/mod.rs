@@ -109,9 +109,7 @@ impl Filter {
             | Self::Unknown => None,
         }
     }
-}
 
-impl Filter {
     /// Most bytes that `input` bytes can decode to.
     fn most(self, input: usize) -> usize {
         match self {

@@ -85,10 +85,11 @@ impl Description<'_> {
             library_path("in external files", None)
         } else if let Some(chunk) = chunk {
             let filters = self.filters(&plist)?;
-            let missing = if decodes(&filters) { None } else { self.missing(&filters) };
+            let decoded = decodes(&filters);
+            let missing = if decoded { None } else { self.missing(&filters) };
             match described.conversion {
                 Some(reason) => library_path(&reason, Some(chunk)),
-                None if decodes(&filters) || missing.is_some() => {
+                None if decoded || missing.is_some() => {
                     let mut options: c_uint = 0;
                     // SAFETY: under the lock; an open property list.
                     let status = unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) };
