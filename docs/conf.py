@@ -11,3 +11,4 @@ exclude_patterns = ["_build"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autoclass_content = "both"
+myst_heading_anchors = 3

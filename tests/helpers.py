@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def assert_identical(got: Any, want: numpy.ndarray, *, bits: bool = False) -> No
         numpy.testing.assert_array_equal(_unsigned_view(got), _unsigned_view(want))
     else:
         numpy.testing.assert_array_equal(got, want)
+
+
+def assert_same_parameters(ours: type, theirs: type) -> None:
+    """Ours takes whatever theirs takes; what it takes besides has to be named."""
+
+    def plain(constructor: type) -> list[tuple[str, Any, Any]]:
+        parameters = inspect.signature(constructor).parameters.values()
+        return [(p.name, p.kind, p.default) for p in parameters]
+
+    count = len(plain(theirs))
+    assert plain(ours)[:count] == plain(theirs)
+    assert all(kind is inspect.Parameter.KEYWORD_ONLY for _, kind, _ in plain(ours)[count:])
 
 
 def assert_order(array: numpy.ndarray, order: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from delayedarray import chunk_grid, extract_dense_array, is_masked, is_sparse, wrap
 
 from filebackedarray import Hdf5DenseArray, Hdf5DenseArraySeed
-from helpers import assert_identical, assert_order, everything, take
+from helpers import assert_identical, assert_order, assert_same_parameters, everything, take
 
 DATASETS: dict[str, dict[str, Any]] = {
     "contiguous": {},
@@ -168,11 +167,7 @@ def test_subset_may_be_a_list(path: Path, data: numpy.ndarray) -> None:
     ],
 )
 def test_same_signature(ours: type, theirs: type) -> None:
-    def plain(constructor: type) -> list[tuple[str, Any, Any]]:
-        parameters = inspect.signature(constructor).parameters.values()
-        return [(p.name, p.kind, p.default) for p in parameters]
-
-    assert plain(ours) == plain(theirs)
+    assert_same_parameters(ours, theirs)
     assert ours.__name__ == theirs.__name__
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from helpers import (
     Compressed,
     assert_identical,
     assert_order,
+    assert_same_parameters,
     assert_sparse,
     everything,
     random_compressed,
@@ -371,11 +371,7 @@ def pair_of_group(path: Path, group: str) -> tuple[Any, Any]:
     ],
 )
 def test_same_signature(ours: type, theirs: type) -> None:
-    def plain(constructor: type) -> list[tuple[str, Any, Any]]:
-        parameters = inspect.signature(constructor).parameters.values()
-        return [(p.name, p.kind, p.default) for p in parameters]
-
-    assert plain(ours) == plain(theirs)
+    assert_same_parameters(ours, theirs)
     assert ours.__name__ == theirs.__name__
 
 

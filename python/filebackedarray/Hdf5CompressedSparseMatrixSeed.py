@@ -23,8 +23,8 @@ from delayedarray import (
 )
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
-from . import _core
 from ._dask import dask_array
+from ._engine import Matrix, engine
 from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._names import engine_name, engine_path
 from ._subset import Axis, Subset, select
@@ -64,6 +64,8 @@ class Hdf5CompressedSparseMatrixSeed:
         data_name: str | None = None,
         indices_name: str | None = None,
         indptr_name: str | None = None,
+        *,
+        untrusted: bool = False,
     ) -> None:
         """Look at the datasets and check the pointers; values and indices stay in the file.
 
@@ -97,6 +99,11 @@ class Hdf5CompressedSparseMatrixSeed:
             indptr_name:
                 Name of the dataset of pointers. Defaults to ``indptr`` in the group.
 
+            untrusted:
+                Whether the file may have been made to do damage. It is then read in a process of its own, which may
+                crash without harm to this one, has limits on time and memory, and follows nothing that leads to
+                another file (external links, external storage, virtual datasets). Slower: see the page on security.
+
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
@@ -112,6 +119,7 @@ class Hdf5CompressedSparseMatrixSeed:
         if len(self._shape) != 2 or min(self._shape) < 0:
             raise ValueError(f"'shape' should be two numbers that are not negative: {shape}")
         self._by_column = bool(by_column)
+        self._untrusted = untrusted
         self._data_name = self._member(data_name, "data")
         self._indices_name = self._member(indices_name, "indices")
         self._indptr_name = self._member(indptr_name, "indptr")
@@ -129,8 +137,8 @@ class Hdf5CompressedSparseMatrixSeed:
             raise TypeError(f"without 'group_name', '{default}_name' should be given")
         return f"{self._group_name}/{default}"
 
-    def _matrix(self) -> _core.SparseMatrix:
-        return _core.SparseMatrix(
+    def _matrix(self) -> Matrix:
+        return engine(self._untrusted).SparseMatrix(
             engine_path(self._path),
             engine_name(self._data_name),
             engine_name(self._indices_name),

@@ -17,8 +17,8 @@ from delayedarray import (
     wrap,
 )
 
-from . import _core
 from ._dask import dask_array
+from ._engine import engine
 from ._memory import allocate, convert, engine_dtype
 from ._names import engine_name, engine_path
 from ._subset import Selection, Subset, select
@@ -47,6 +47,8 @@ class Hdf5DenseArraySeed:
         name: str,
         dtype: numpy.typing.DTypeLike | None = None,
         native_order: bool = False,
+        *,
+        untrusted: bool = False,
     ) -> None:
         """Look at the dataset; its values stay in the file.
 
@@ -68,16 +70,23 @@ class Hdf5DenseArraySeed:
                 as in R: the first dimension changes fastest, and extracted arrays are Fortran-contiguous. Neither
                 costs a transposition.
 
+            untrusted:
+                Whether the file may have been made to do damage. It is then read in a process of its own, which may
+                crash without harm to this one, has limits on time and memory, and follows nothing that leads to
+                another file (external links, external storage, virtual datasets). Slower: see the page on security.
+
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
             KeyError: If the file has no such dataset.
             TypeError: If the dataset's values are not numbers, booleans or strings.
+            TimeoutError: If a file that is not trusted takes too long.
         """
         self._path = path
         self._name = name
         self._native_order = native_order
-        shape, stored, chunks = _core.inspect(engine_path(path), engine_name(name))
+        self._untrusted = untrusted
+        shape, stored, chunks = engine(untrusted).inspect(engine_path(path), engine_name(name))
         self._stored_dtype = numpy.dtype(stored)
         self._dtype = numpy.dtype(dtype) if dtype is not None else self._stored_dtype
         # Strings of variable length: how wide an array of them must be is known when they have been read.
@@ -160,7 +169,9 @@ def extract_dense_array_Hdf5DenseArraySeed(
         return convert(output, x.dtype)
     target = engine_dtype(x._dtype, x._stored_dtype)
     output = allocate(selection.lengths[order], target)
-    _core.read_dense(engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, output)
+    engine(x._untrusted).read_dense(
+        engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, output
+    )
     if selection.restore is not None:
         # Indexing gives C-contiguous copies of C-contiguous arrays.
         output = output[numpy.ix_(*selection.restore[order])]
@@ -171,7 +182,7 @@ def extract_dense_array_Hdf5DenseArraySeed(
 def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.NDArray[Any]:
     """Variable-length strings as an array of the width that the longest of them needs."""
     order = slice(None) if x._native_order else slice(None, None, -1)
-    strings = _core.read_strings(engine_path(x._path), engine_name(x._name), selection.axes[order])
+    strings = engine(x._untrusted).read_strings(engine_path(x._path), engine_name(x._name), selection.axes[order])
     # Bytes that are not UTF-8 are kept, as h5py keeps them.
     decoded = [string.decode("utf-8", "surrogateescape") for string in strings]
     output = numpy.array(decoded, dtype=numpy.str_).reshape(selection.lengths[order])

@@ -12,7 +12,7 @@ import numpy.typing
 
 
 @cache
-def _machine_memory() -> int | None:
+def machine_memory() -> int | None:
     """Bytes of memory and swap of this machine, or None if it does not tell."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -42,7 +42,7 @@ def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False
             otherwise end the process when the array is filled.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = _machine_memory()
+    memory = machine_memory()
     if memory is not None and size > memory:
         raise MemoryError(
             f"an array of shape {tuple(shape)} and dtype {dtype} takes {size} bytes, this machine has {memory};"

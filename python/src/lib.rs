@@ -150,12 +150,18 @@ fn after_fork() {
     fork::after();
 }
 
+/// From now on, nothing in a file leads this process to another one.
+#[pyfunction]
+fn only_this_file() {
+    filebackedarray::only_this_file();
+}
+
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, read_dense, read_path, read_strings,
-        set_num_threads,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, only_this_file, read_dense,
+        read_path, read_strings, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -4,6 +4,7 @@
 //! function that takes one therefore runs under the lock, and what it returns is plain data that it owns.
 //! Nothing of libhdf5 stays open when a request is over.
 
+mod access;
 mod describe;
 mod element;
 mod id;
@@ -29,12 +30,14 @@ use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
 use hdf5_metno_sys::h5p::H5P_DEFAULT;
 use hdf5_metno_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
 
+pub use access::only_this_file;
 pub use describe::describe;
 pub use index::chunk_index;
 pub use read::Reader;
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
+use access::Access;
 use id::Id;
 
 /// The right to call libhdf5.
@@ -156,16 +159,20 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
         return Err(Error::Changing { place: Place::file(path) });
     }
     let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
+    let access = Access::new(library, &place)?;
     // SAFETY: under the lock; an open file and a C string. The kind of object is asked for first, since
     // opening a group as a dataset is an error like any other to libhdf5.
-    let object = unsafe { H5Oopen(file.get(), c_name.as_ptr(), H5P_DEFAULT) };
+    let object = unsafe { H5Oopen(file.get(), c_name.as_ptr(), access.get()) };
     if object < 0 {
         let failure = library.failure();
+        if access.refused() {
+            return Err(access::elsewhere(&place));
+        }
         let mut link = MaybeUninit::<H5L_info2_t>::zeroed();
         // SAFETY: under the lock; an open file, a C string, and room for what it tells. The link's kind is its
         // first field; it is read as a number, since files may have kinds that the bindings do not know.
         let (status, kind) = unsafe {
-            let status = H5Lget_info2(file.get(), c_name.as_ptr(), link.as_mut_ptr(), H5P_DEFAULT);
+            let status = H5Lget_info2(file.get(), c_name.as_ptr(), link.as_mut_ptr(), access.get());
             (status, link.as_ptr().cast::<c_int>().read())
         };
         library.failure();
@@ -184,8 +191,9 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
     }
     drop(object);
     // SAFETY: under the lock; an open file and a C string.
-    let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), H5P_DEFAULT) };
+    let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), access.get()) };
     let dataset = library.id(dataset, H5Dclose, &place)?;
+    access.check(library, &dataset, &place)?;
     // SAFETY: under the lock; an open dataset.
     let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
     let elsewhere = file_identity(&owner).is_none_or(|found| found != *identity);

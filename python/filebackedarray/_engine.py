@@ -1,0 +1,47 @@
+"""Where the engine runs: in this process, or, for files that are not trusted, in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy
+import numpy.typing
+
+from . import _core, _untrusted
+
+_Array = numpy.typing.NDArray[Any]
+
+
+class Matrix(Protocol):
+    """A compressed sparse matrix; see ``_core.pyi``."""
+
+    def inspect(self) -> tuple[str, str, int]: ...
+    def read(
+        self, selection: Sequence[Any], dtype: str, index_dtype: str, by_column: bool
+    ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Array, _Array]: ...
+    def read_dense(self, selection: Sequence[Any], dtype: str, out: numpy.typing.NDArray[numpy.uint8]) -> None: ...
+
+
+class Engine(Protocol):
+    """What seeds ask for; see ``_core.pyi``."""
+
+    def inspect(self, path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
+    def read_path(self, path: str, name: bytes) -> str: ...
+    def read_dense(self, path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None: ...
+    def read_strings(self, path: str, name: bytes, selection: Sequence[Any]) -> list[bytes]: ...
+    def SparseMatrix(  # noqa: N802 (a class there)
+        self, path: str, data: bytes, indices: bytes, indptr: bytes, shape: tuple[int, int], by_column: bool
+    ) -> Matrix: ...
+
+
+def engine(untrusted: bool) -> Engine:
+    """The engine for a file.
+
+    Args:
+        untrusted: Whether the file may have been made to do damage.
+
+    Returns:
+        A module with the functions of :py:class:`Engine`.
+    """
+    return _untrusted if untrusted else _core

@@ -1,0 +1,284 @@
+"""Reading files that may have been made to do damage: in another process, which may crash without harm.
+
+The engine's own code checks what it reads; libhdf5, which parses the metadata of a file, has crashed on damaged
+ones, and some of its faults are known as ways to run code. So for a file that is not trusted, all of that runs in a
+worker process with limits on memory and time, which follows no link to another file. Arrays come back over a pipe.
+
+The functions here have the signatures of :py:mod:`filebackedarray._core`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import numpy.typing
+
+from . import _core, _frames
+from ._memory import machine_memory
+
+SECONDS = 30.0
+"""How long a call may take, beside the time for its bytes."""
+
+BYTES_PER_SECOND = 1 << 24
+"""What is read or returned is allowed a second for each so many bytes, less than any machine needs."""
+
+MEMORY = 4 << 30
+"""Bytes that a call may take beside its result."""
+
+_START = """
+import json, sys, types
+sys.path[:] = json.loads(sys.argv[1])
+package = types.ModuleType("filebackedarray")
+package.__path__ = [sys.argv[2]]
+sys.modules["filebackedarray"] = package
+from filebackedarray import _worker
+_worker.serve()
+"""
+
+_ERRORS: dict[str, type[Exception]] = {
+    kind.__name__: kind
+    for kind in vars(builtins).values()
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind is not UnicodeDecodeError
+}
+
+_Array = numpy.typing.NDArray[Any]
+
+
+class _Worker:
+    """A process that reads, one call at a time. It lives until a call kills it, or its parent ends."""
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, json.dumps(sys.path), str(Path(__file__).parent)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def usable(self) -> bool:
+        """Not of another process that forked this one, and alive."""
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it, whatever it does, and let go of its pipes."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def call(
+        self, path: str, seconds: float, message: dict[str, Any], arrays: Sequence[_Array], outputs: Sequence[_Array]
+    ) -> tuple[dict[str, Any], list[_Array]]:
+        """Send a call and wait for its answer. Where `outputs` are given, the answer's arrays go into them."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            _frames.write(self._process.stdin, message, arrays)  # type: ignore[arg-type]
+            answer = _frames.read(self._process.stdout)  # type: ignore[arg-type]
+            if "error" in answer:
+                return answer, []
+            results = list(outputs)
+            announced = [(numpy.dtype(dtype), int(size)) for dtype, size in answer["arrays"]]
+            if not outputs:
+                results = [numpy.empty(size, dtype) for dtype, size in announced]
+            elif announced != [(output.dtype, output.size) for output in outputs]:
+                raise ValueError("other arrays than were asked for")
+            for result in results:
+                _frames.read_array(self._process.stdout, result)  # type: ignore[arg-type]
+            return answer, results
+        except (EOFError, BrokenPipeError):
+            self.kill()
+            if late.is_set():
+                raise TimeoutError(
+                    f"reading {path!r} took more than {seconds:.0f} s in a process of its own;"
+                    " the file may be damaged, or made to do damage"
+                ) from None
+            raise OSError(
+                f"the process that read {path!r} was ended by {_ending(self._process.returncode)};"
+                " the file may be damaged, or made to do damage"
+            ) from None
+        except BaseException:
+            # Ctrl-C, or an answer that is none: what comes next over the pipe cannot be told.
+            self.kill()
+            raise
+        finally:
+            timer.cancel()
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit status {code}"
+
+
+_lock = threading.Lock()
+_worker: _Worker | None = None
+
+
+def _after_fork() -> None:
+    # Another thread may have held the lock; and the worker is the parent's.
+    global _lock, _worker
+    _lock, _worker = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _call(
+    call: str,
+    path: str,
+    *,
+    arrays: Sequence[_Array] = (),
+    outputs: Sequence[_Array] = (),
+    expected: int = 0,
+    **arguments: Any,
+) -> tuple[dict[str, Any], list[_Array]]:
+    """Have the worker do something, with memory and time for a result of `expected` bytes."""
+    global _worker
+    path = os.path.abspath(path)  # The worker stays in the folder in which it was started.
+    expected = min(expected, machine_memory() or expected)
+    size = expected
+    with contextlib.suppress(OSError):
+        size += os.stat(path).st_size
+    message = {
+        "call": call,
+        "path": path,
+        "threads": _core.get_num_threads(),
+        # The result, and what it is made from or copied to on its way.
+        "memory": MEMORY + 3 * expected,
+        **arguments,
+    }
+    with _lock:
+        if _worker is None or not _worker.usable():
+            _worker = _Worker()
+        answer, results = _worker.call(path, SECONDS + size / BYTES_PER_SECOND, message, arrays, outputs)
+    if "error" in answer:
+        raise _ERRORS.get(answer["error"], OSError)(*answer["message"])
+    return answer, results
+
+
+def _split(axes: Sequence[Any]) -> tuple[list[Any], list[_Array]]:
+    """A selection for JSON, and the indices in it."""
+    indices = [axis for axis in axes if isinstance(axis, numpy.ndarray)]
+    return [None if isinstance(axis, numpy.ndarray) else list(axis) for axis in axes], indices
+
+
+def inspect(path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]:
+    """See ``_core``."""
+    answer, _ = _call("inspect", path, name=name.decode("latin-1"))
+    chunks = answer["chunks"]
+    return tuple(map(int, answer["shape"])), str(answer["dtype"]), None if chunks is None else tuple(map(int, chunks))
+
+
+def read_path(path: str, name: bytes) -> str:
+    """See ``_core``."""
+    answer, _ = _call("read_path", path, name=name.decode("latin-1"))
+    return str(answer["read_path"])
+
+
+def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:
+    """See ``_core``."""
+    axes, indices = _split(selection)
+    _call(
+        "read_dense",
+        path,
+        arrays=indices,
+        outputs=[out],
+        expected=out.nbytes,
+        name=name.decode("latin-1"),
+        axes=axes,
+        dtype=dtype,
+        shape=out.shape,
+        out=out.dtype.str,
+    )
+
+
+def read_strings(path: str, name: bytes, selection: Sequence[Any]) -> list[bytes]:
+    """See ``_core``."""
+    axes, indices = _split(selection)
+    _, (lengths, content) = _call("read_strings", path, arrays=indices, name=name.decode("latin-1"), axes=axes)
+    ends = numpy.cumsum(lengths).tolist()
+    joined = content.tobytes()
+    return [joined[end - int(length) : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+class SparseMatrix:
+    """See ``_core``."""
+
+    def __init__(
+        self, path: str, data: bytes, indices: bytes, indptr: bytes, shape: tuple[int, int], by_column: bool
+    ) -> None:
+        """See ``_core``."""
+        self._path = path
+        names = (name.decode("latin-1") for name in (data, indices, indptr))
+        self._matrix = (*names, shape, by_column)
+
+    def inspect(self) -> tuple[str, str, int]:
+        """See ``_core``."""
+        answer, _ = _call("sparse_inspect", self._path, matrix=self._matrix)
+        return str(answer["dtype"]), str(answer["index_dtype"]), int(answer["count"])
+
+    def read(
+        self, selection: Sequence[Any], dtype: str, index_dtype: str, by_column: bool
+    ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Array, _Array]:
+        """See ``_core``."""
+        axes, indices = _split(selection)
+        types = (numpy.dtype(numpy.uint64), numpy.dtype(index_dtype), numpy.dtype(dtype))
+        count = self.inspect()[2]
+        _, results = _call(
+            "sparse_read",
+            self._path,
+            arrays=indices,
+            expected=count * sum(kind.itemsize for kind in types),
+            matrix=self._matrix,
+            axes=axes,
+            dtype=dtype,
+            index_dtype=index_dtype,
+            by_column=by_column,
+        )
+        pointers, positions, values = results
+        if (pointers.dtype, positions.dtype, values.dtype) != types or not (
+            pointers.size > 0 and int(pointers[-1]) <= min(positions.size, values.size)
+        ):
+            raise OSError(f"the process that read {self._path!r} gave an answer that cannot be right")
+        return pointers, positions, values
+
+    def read_dense(self, selection: Sequence[Any], dtype: str, out: numpy.typing.NDArray[numpy.uint8]) -> None:
+        """See ``_core``."""
+        axes, indices = _split(selection)
+        _call(
+            "sparse_read_dense",
+            self._path,
+            arrays=indices,
+            outputs=[out],
+            expected=out.nbytes,
+            matrix=self._matrix,
+            axes=axes,
+            dtype=dtype,
+            size=out.size,
+        )

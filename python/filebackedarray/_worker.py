@@ -1,0 +1,142 @@
+"""The other side of :py:mod:`filebackedarray._untrusted`: a process that reads for its parent until it is gone.
+
+It is started without the package's ``__init__``, and needs numpy only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from . import _core, _frames
+
+Answer = tuple[dict[str, Any], Sequence[_frames.Array]]
+
+
+def _axes(axes: Sequence[Any], arrays: Sequence[_frames.Array]) -> list[Any]:
+    """A selection, of which indices came as arrays."""
+    indices = iter(arrays)
+    return [next(indices) if axis is None else tuple(axis) for axis in axes]
+
+
+def _name(name: str) -> bytes:
+    return name.encode("latin-1")
+
+
+def _matrix(message: dict[str, Any]) -> _core.SparseMatrix:
+    data, indices, indptr, shape, by_column = message["matrix"]
+    return _core.SparseMatrix(message["path"], _name(data), _name(indices), _name(indptr), tuple(shape), by_column)
+
+
+def _inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    shape, dtype, chunks = _core.inspect(message["path"], _name(message["name"]))
+    return {"shape": shape, "dtype": dtype, "chunks": chunks}, ()
+
+
+def _read_path(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    return {"read_path": _core.read_path(message["path"], _name(message["name"]))}, ()
+
+
+def _read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
+    output = numpy.empty(message["shape"], message["out"])
+    axes = _axes(message["axes"], arrays)
+    _core.read_dense(message["path"], _name(message["name"]), axes, message["dtype"], output)
+    return {}, (output,)
+
+
+def _read_strings(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
+    strings = _core.read_strings(message["path"], _name(message["name"]), _axes(message["axes"], arrays))
+    lengths = numpy.fromiter(map(len, strings), numpy.uint64, len(strings))
+    return {}, (lengths, numpy.frombuffer(b"".join(strings), numpy.uint8))
+
+
+def _sparse_inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    dtype, index_dtype, count = _matrix(message).inspect()
+    return {"dtype": dtype, "index_dtype": index_dtype, "count": count}, ()
+
+
+def _sparse_read(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
+    matrix, axes = _matrix(message), _axes(message["axes"], arrays)
+    return {}, matrix.read(axes, message["dtype"], message["index_dtype"], message["by_column"])
+
+
+def _sparse_read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
+    output = numpy.zeros(message["size"], numpy.uint8)
+    _matrix(message).read_dense(_axes(message["axes"], arrays), message["dtype"], output)
+    return {}, (output,)
+
+
+_CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] = {
+    "inspect": _inspect,
+    "read_path": _read_path,
+    "read_dense": _read_dense,
+    "read_strings": _read_strings,
+    "sparse_inspect": _sparse_inspect,
+    "sparse_read": _sparse_read,
+    "sparse_read_dense": _sparse_read_dense,
+}
+
+
+def _limit(memory: int) -> None:
+    """Let no call take more than so many bytes beyond what the process has now. Linux only."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
+
+
+def _give_up_rights() -> None:
+    _core.only_this_file()
+    # The parent decides what Ctrl-C means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def serve() -> None:
+    """Answer calls from standard input until it ends."""
+    # What a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    calls = sys.stdin.buffer
+    _give_up_rights()
+    while True:
+        try:
+            message = _frames.read(calls)
+            arrays = [numpy.empty(size, dtype) for dtype, size in message["arrays"]]
+            for array in arrays:
+                _frames.read_array(calls, array)
+        except EOFError:
+            return
+        try:
+            _core.set_num_threads(message["threads"])
+            _limit(message["memory"])
+            answer, results = _CALLS[message["call"]](message, arrays)
+        except Exception as error:
+            _frames.write(answers, {"error": _exception(error), "message": _arguments(error)})
+        else:
+            _frames.write(answers, answer, results)
+
+
+def _exception(error: Exception) -> str:
+    """The name of the first class of an exception that is Python's own."""
+    names: list[str] = [kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind]
+    return names[0]
+
+
+def _arguments(error: Exception) -> list[Any]:
+    if isinstance(error, OSError) and error.errno is not None:
+        return [error.errno, error.strerror, error.filename]
+    return [str(argument) for argument in error.args]

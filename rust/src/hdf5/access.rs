@@ -1,0 +1,112 @@
+//! Whether a file may lead to others: by external links, external storage, or as a virtual dataset.
+//!
+//! For files of strangers it may not ([`only_this_file`]): such a file could have the reader open a device, or
+//! hand out what is in another file as if it were its own.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hdf5_metno_sys::h5d::{H5D_layout_t, H5Dget_create_plist};
+use hdf5_metno_sys::h5i::hid_t;
+use hdf5_metno_sys::h5p::{
+    H5P_CLS_DATASET_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pget_external_count, H5Pget_layout,
+    H5Pget_virtual_count, H5Pget_virtual_filename, H5Pset_elink_cb,
+};
+
+use super::Library;
+use super::id::Id;
+use crate::error::{Error, Place, Result};
+
+static ONLY_THIS_FILE: AtomicBool = AtomicBool::new(false);
+/// The last traversal came to an external link, which was not followed.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, nothing in a file leads to another one.
+pub fn only_this_file() {
+    ONLY_THIS_FILE.store(true, Ordering::Relaxed);
+}
+
+/// A list of properties for opening objects of a file.
+pub(super) struct Access<'lib>(Option<Id<'lib>>);
+
+impl<'lib> Access<'lib> {
+    pub(super) fn new(library: &'lib Library, place: &Place) -> Result<Self> {
+        if !ONLY_THIS_FILE.load(Ordering::Relaxed) {
+            return Ok(Self(None));
+        }
+        REFUSED.store(false, Ordering::Relaxed);
+        // SAFETY: under the lock. What opens datasets opens links too; the callback needs no data.
+        unsafe {
+            let list = library.id(H5Pcreate(*H5P_CLS_DATASET_ACCESS), H5Pclose, place)?;
+            library.check(H5Pset_elink_cb(list.get(), Some(refuse), std::ptr::null_mut()), place)?;
+            Ok(Self(Some(list)))
+        }
+    }
+
+    pub(super) fn get(&self) -> hid_t {
+        self.0.as_ref().map_or(H5P_DEFAULT, Id::get)
+    }
+
+    /// An external link was met where none is followed.
+    pub(super) fn refused(&self) -> bool {
+        self.0.is_some() && REFUSED.swap(false, Ordering::Relaxed)
+    }
+
+    /// Refuses a dataset, just opened, whose values are in other files.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for such a dataset, and when libhdf5 fails.
+    pub(super) fn check(&self, library: &Library, dataset: &Id<'_>, place: &Place) -> Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        // SAFETY: under the lock; an open dataset, and then its open property list.
+        let (plist, layout, external) = unsafe {
+            let plist = library.id(H5Dget_create_plist(dataset.get()), H5Pclose, place)?;
+            let (layout, external) = (H5Pget_layout(plist.get()), H5Pget_external_count(plist.get()));
+            (plist, layout, external)
+        };
+        if external != 0 {
+            return Err(elsewhere(place));
+        }
+        if layout != H5D_layout_t::H5D_VIRTUAL {
+            return Ok(());
+        }
+        let mut count = 0;
+        // SAFETY: as above, and room for a number.
+        library.check(unsafe { H5Pget_virtual_count(plist.get(), &raw mut count) }, place)?;
+        for number in 0..count {
+            // This file is called by a dot; a longer name is cut, and then ends with a NUL.
+            let mut name = [0u8; 3];
+            // SAFETY: as above, and room for as many bytes as it is told.
+            let len =
+                unsafe { H5Pget_virtual_filename(plist.get(), number, name.as_mut_ptr().cast(), name.len()) };
+            if len != 1 || CStr::from_bytes_until_nul(&name) != Ok(c".") {
+                return Err(elsewhere(place));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error for what leads out of its file.
+pub(super) fn elsewhere(place: &Place) -> Error {
+    Error::Unreadable {
+        place: place.clone(),
+        message: "it leads to another file, which is not followed from a file that is not trusted".into(),
+    }
+}
+
+/// libhdf5 asks before it follows an external link; a negative number stops it.
+extern "C" fn refuse(
+    _: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+    _: *mut c_uint,
+    _: hid_t,
+    _: *mut c_void,
+) -> c_int {
+    REFUSED.store(true, Ordering::Relaxed);
+    -1
+}
