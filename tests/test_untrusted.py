@@ -84,6 +84,7 @@ def worker(path: Path) -> Iterator[Callable[[], Any]]:
     yield process
     # Those that a test stopped must not wait for ever.
     process().kill()
+    process().wait()
 
 
 @pytest.mark.parametrize("name", ["x", "numbers", "strings", "fixed", "scalar", "nothing", "na\xefve name", "virtual"])

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from . import _core
-from ._core import get_num_threads, set_num_threads
+from ._core import get_num_threads, set_cache_budget, set_num_threads
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -22,6 +22,7 @@ __all__ = [
     "Hdf5DenseArraySeed",
     "__version__",
     "get_num_threads",
+    "set_cache_budget",
     "set_num_threads",
 ]
 

@@ -1,4 +1,4 @@
-"""The engine, written in Rust. Not part of the public interface but for the two functions about threads."""
+"""The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache."""
 
 import os
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ __all__ = [
     "read_dense",
     "read_path",
     "read_strings",
+    "set_cache_budget",
     "set_num_threads",
 ]
 
@@ -60,6 +61,23 @@ def set_num_threads(threads: int) -> int:
     Raises:
         ValueError: If ``threads`` is 0 or too large.
         OverflowError: If ``threads`` is negative.
+    """
+
+def set_cache_budget(bytes: int) -> int:
+    """Set how much memory decoded chunks may take from one read to the next, for all threads of this process.
+
+    A read that takes a part of some chunks leaves them decoded, so that the next one finds them; the chunks that were
+    not used for longest make room for others. Chunks that are wanted whole are not kept, nor are those of reads that
+    go through more than an eighth of the budget, unless it is a single chunk.
+
+    Args:
+        bytes: The budget; 0 keeps no chunks and drops all. It is 512 MiB to begin with.
+
+    Returns:
+        The budget before.
+
+    Raises:
+        OverflowError: If ``bytes`` is negative or more than an address can count.
     """
 
 @final

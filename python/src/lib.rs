@@ -141,6 +141,11 @@ fn set_num_threads(threads: usize) -> PyResult<usize> {
 }
 
 #[pyfunction]
+fn set_cache_budget(bytes: usize) -> usize {
+    filebackedarray::set_cache_budget(bytes)
+}
+
+#[pyfunction]
 fn before_fork() {
     fork::before();
 }
@@ -161,7 +166,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         SparseMatrix, after_fork, before_fork, get_num_threads, inspect, only_this_file, read_dense,
-        read_path, read_strings, set_num_threads,
+        read_path, read_strings, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

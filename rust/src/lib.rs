@@ -31,6 +31,7 @@ mod hdf5;
 #[allow(unsafe_code)]
 mod scatter;
 
+pub use cache::set_budget as set_cache_budget;
 pub use dataset::{Dataset, FilterStep, Layout};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};

@@ -75,6 +75,15 @@ impl Piece<'_> {
         }
     }
 
+    /// How many elements are wanted along this axis.
+    pub fn count(&self) -> usize {
+        match *self {
+            Self::Strided { len, .. } => len,
+            Self::Gather { indices, .. } => indices.len(),
+            Self::Runs(runs) => runs.iter().map(|run| run.len).sum(),
+        }
+    }
+
     /// Smallest and largest index within the chunk.
     pub fn source_bounds(&self) -> (usize, usize) {
         match *self {
@@ -365,6 +374,15 @@ impl Plan {
     /// Number of elements of the output.
     pub fn count(&self) -> usize {
         self.lens.iter().product()
+    }
+
+    /// Whether a job wants all elements of its chunk that are inside of the dataset.
+    pub fn wants_whole_chunk(&self, job: &Job<'_>) -> bool {
+        let axes = job.offset.iter().zip(self.grid.shape().iter().zip(self.grid.chunk()));
+        job.pieces
+            .iter()
+            .zip(axes)
+            .all(|(piece, (&at, (&extent, &len)))| piece.count() as u64 == len.min(extent - at))
     }
 
     /// The `number`-th job, in the chunks' C order.

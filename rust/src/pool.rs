@@ -125,7 +125,21 @@ pub fn for_each<Scratch: Default>(
     jobs: usize,
     work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    let workers = num_threads()?.min(jobs).max(1);
+    for_each_with(num_threads()?, control, jobs, work)
+}
+
+/// The same with so many threads at most. One is the caller's own, which is the fastest for work that is done
+/// before another one would have woken up.
+///
+/// # Errors
+/// As [`for_each`].
+pub fn for_each_with<Scratch: Default>(
+    threads: usize,
+    control: &Control<'_>,
+    jobs: usize,
+    work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let workers = threads.min(num_threads()?).min(jobs).max(1);
     let progress = Progress::new(&control.stop, jobs, workers);
     if workers == 1 {
         let mut scratch = Scratch::default();

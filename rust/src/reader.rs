@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 
-use crate::cache::{self, Key};
+use crate::cache::{self, Chunk, Chunks, Key};
 use crate::chunks::{ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
-use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::filters::{self, Complaint, Narrowed, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::plan::{Job, Plan};
 use crate::pool::{self, Control};
-use crate::scatter::{Kernel, Output};
+use crate::scatter::Output;
 use crate::source::Source;
 
 /// How often a request is begun anew when the file changes under it.
@@ -25,6 +24,12 @@ const ATTEMPTS: usize = 3;
 /// Wanted parts of a block that are closer than this are read together: the bytes between cost less
 /// than another call to the operating system.
 const MERGE_GAP: usize = 4096;
+
+/// Chunks that come to no more than this are decoded sooner than another thread wakes up.
+const TINY_BYTES: usize = 16 << 10;
+
+/// Of no more chunks than these it is asked one by one whether they are in the cache.
+const FEW_JOBS: usize = 256;
 
 /// How many global heap collections are kept: they are of a few KiB mostly.
 const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
@@ -100,16 +105,21 @@ impl Request {
         let dataset = self.dataset(name)?;
         let place = Place::dataset(self.path(), name);
         let grid = dataset.grid()?;
+        let key = self.key(name);
+        let mut cached = None;
         let backend = match &dataset.layout {
             Layout::Compact(_) => Backend::Compact,
             Layout::Contiguous(address) => Backend::Contiguous(*address),
-            Layout::Chunked { filters, partial_unfiltered, .. } => Backend::Chunked {
-                index: cache::index(&self.key(name), || {
-                    hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
-                })?,
-                pipeline: Pipeline::new(filters),
-                partial_unfiltered: *partial_unfiltered,
-            },
+            Layout::Chunked { filters, partial_unfiltered, .. } => {
+                cached = Chunks::of(cache::number(&key));
+                Backend::Chunked {
+                    index: cache::index(&key, || {
+                        hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
+                    })?,
+                    pipeline: Pipeline::new(filters),
+                    partial_unfiltered: *partial_unfiltered,
+                }
+            }
             Layout::Library { .. } => Backend::Library(hdf5::Reader::open(
                 self.path(),
                 &self.source.identity(),
@@ -125,7 +135,8 @@ impl Request {
             chunk_bytes,
             place,
             backend,
-            kept: Mutex::new(None),
+            cached,
+            shared: Mutex::new(None),
             heaps: OnceLock::new(),
         })
     }
@@ -153,22 +164,30 @@ enum Backend {
 
 /// A chunk as it was asked for.
 pub(crate) enum Decoded<'s> {
-    /// Its values in C order; only those that the job wants need to be there.
-    Values(&'s [u8]),
-    /// 64-bit integers of which none needs more than 32 bits, as native 32-bit unsigned ones.
-    Narrow(&'s [u8]),
-    /// The same, decoded by an earlier job.
-    Kept(Arc<Vec<u8>>),
+    /// In the worker's scratch, or in the dataset's description.
+    Here(Values<'s>),
+    /// Kept by this request or an earlier one.
+    Kept(Arc<Chunk>),
     /// It was never written: all its values are the dataset's fill value.
     Missing,
 }
 
+/// Values in C order; only those that the job wants need to be there.
+#[derive(Clone, Copy)]
+pub(crate) enum Values<'s> {
+    /// As the dataset's element type says.
+    AsStored(&'s [u8]),
+    /// 64-bit integers of which none needs more than 32 bits, as native 32-bit unsigned ones.
+    Narrow(&'s [u8]),
+}
+
 impl Decoded<'_> {
-    /// The values as they stand in memory, unless the chunk was never written.
-    pub(crate) fn values(&self) -> Option<&[u8]> {
+    /// The values, unless the chunk was never written.
+    pub(crate) fn values(&self) -> Option<Values<'_>> {
         match self {
-            Self::Values(values) | Self::Narrow(values) => Some(values),
-            Self::Kept(values) => Some(values),
+            Self::Here(values) => Some(*values),
+            Self::Kept(chunk) if chunk.narrow => Some(Values::Narrow(&chunk.bytes)),
+            Self::Kept(chunk) => Some(Values::AsStored(&chunk.bytes)),
             Self::Missing => None,
         }
     }
@@ -182,8 +201,10 @@ pub(crate) struct ChunkReader<'r> {
     chunk_bytes: usize,
     place: Place,
     backend: Backend,
-    /// A chunk that the next of several reads begins with, and the number of it.
-    kept: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
+    /// Chunks that earlier requests decoded, and those that this one keeps for later ones.
+    cached: Option<Chunks>,
+    /// The chunk in which the last of several reads ended and the next one begins, with its number.
+    shared: Mutex<Option<(u64, Arc<Chunk>)>>,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
 }
@@ -204,95 +225,54 @@ impl ChunkReader<'_> {
         &self.place
     }
 
-    /// Decodes the chunks of a plan and writes what is wanted of them.
-    pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
-        self.read_chunks(plan, output, false, control)
+    /// The chunks of a plan.
+    pub(crate) fn sweep<'p>(&'p self, plan: &'p Plan) -> Sweep<'p> {
+        let keeps_parts = Chunks::keeps(plan.jobs(), self.chunk_bytes);
+        Sweep { reader: self, plan, keeps_parts, shares_last: false }
     }
 
     /// The same for one of several reads of which each goes on where the one before ended: the chunk that
     /// both share is decoded once.
-    pub(crate) fn read_next(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
-        self.read_chunks(plan, output, true, control)
+    pub(crate) fn next_sweep<'p>(&'p self, plan: &'p Plan) -> Sweep<'p> {
+        Sweep { shares_last: true, ..self.sweep(plan) }
     }
 
-    fn read_chunks(
-        &self,
-        plan: &Plan,
-        output: &Output<'_>,
-        keep_last: bool,
-        control: &Control<'_>,
-    ) -> Result<()> {
-        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
-            let job = plan.job(number);
-            let decoded = self.decode(&job, scratch)?;
-            self.write(output, number, &decoded)?;
-            if keep_last && number + 1 == plan.jobs() {
-                self.keep(&job, &decoded)?;
-            }
-            Ok(())
-        })
+    /// Decodes the chunks of a plan and writes what is wanted of them.
+    pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
+        self.sweep(plan).read(output, control)
     }
 
-    /// Writes what job `number` wants of its chunk.
-    pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
-        match decoded.values() {
-            Some(values) => output.chunk(number, values),
-            None => output.fill(number, &self.dataset.fill),
-        }
+    fn shared(&self) -> MutexGuard<'_, Option<(u64, Arc<Chunk>)>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a chunk for the next read, which may begin with it.
-    ///
-    /// Only whole chunks are kept: of a block, or of what libhdf5 reads, only the wanted part is there.
-    pub(crate) fn keep(&self, job: &Job<'_>, decoded: &Decoded<'_>) -> Result<()> {
-        if !matches!(self.backend, Backend::Chunked { .. }) {
-            return Ok(());
-        }
-        match decoded {
-            Decoded::Values(values) => *self.kept() = Some((job.linear, Arc::new(values.to_vec()))),
-            Decoded::Narrow(values) => {
-                let element = ElementType::U64;
-                let mut wide = vec![0; values.len() * 2];
-                Kernel::new(ElementType::U32, element)?.convert(values, &mut wide);
-                *self.kept() = Some((job.linear, Arc::new(wide)));
-            }
-            Decoded::Kept(_) | Decoded::Missing => {}
-        }
-        Ok(())
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<(u64, Arc<Vec<u8>>)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
+    fn known(&self, linear: u64, narrow: bool) -> Option<Arc<Chunk>> {
+        let shared =
+            self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
+        shared.or_else(|| self.cached?.get(linear)).filter(|chunk| narrow || !chunk.narrow)
     }
 
     /// Decodes the chunk of a job, at least as far as the job wants it.
-    pub(crate) fn decode<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
-        self.decode_as(job, scratch, false)
-    }
-
-    /// The same for integers; what fits into 32 bits may come out as such.
-    pub(crate) fn decode_integers<'s>(
+    fn decode<'s>(
         &'s self,
         job: &Job<'_>,
         scratch: &'s mut Scratch,
+        narrow: bool,
+        keep: Keep,
     ) -> Result<Decoded<'s>> {
-        let narrow = self.dataset.element.size() == 8 && self.dataset.element.is_little_endian();
-        self.decode_as(job, scratch, narrow && cfg!(target_endian = "little"))
-    }
-
-    fn decode_as<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch, narrow: bool) -> Result<Decoded<'s>> {
         match &self.backend {
             Backend::Compact => match &self.dataset.layout {
-                Layout::Compact(values) => Ok(Decoded::Values(values)),
+                Layout::Compact(values) => Ok(Decoded::Here(Values::AsStored(values))),
                 _ => Ok(Decoded::Missing),
             },
             Backend::Contiguous(None) => Ok(Decoded::Missing),
             Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
             Backend::Chunked { index, pipeline, partial_unfiltered } => {
-                if let Some((_, values)) = self.kept().as_ref().filter(|kept| kept.0 == job.linear) {
-                    return Ok(Decoded::Kept(Arc::clone(values)));
-                }
                 let Some(chunk) = index.get(job.linear) else { return Ok(Decoded::Missing) };
+                if let Some(known) = self.known(job.linear, narrow) {
+                    return Ok(Decoded::Kept(known));
+                }
                 let place = || self.place.chunk(&job.offset);
                 let unfiltered = *partial_unfiltered && self.grid.is_partial(&job.offset);
                 let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
@@ -305,14 +285,26 @@ impl ChunkReader<'_> {
                 self.source.check(chunk.address, chunk.size, place)?;
                 let buffer = scratch.input(stored).map_err(complain)?;
                 self.source.read_at(chunk.address, buffer, place)?;
-                if narrow {
-                    return match pipeline.decode_narrow(mask, self.chunk_bytes, scratch).map_err(complain)? {
-                        Narrowed::Yes(values) => Ok(Decoded::Narrow(values)),
-                        Narrowed::No(values) => Ok(Decoded::Values(values)),
-                    };
+                let narrow = if narrow {
+                    pipeline.decode_narrow(mask, self.chunk_bytes, scratch).map_err(complain)?
+                } else {
+                    pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
+                    false
+                };
+                if keep == Keep::Nowhere {
+                    let values = scratch.filled();
+                    return Ok(Decoded::Here(if narrow {
+                        Values::Narrow(values)
+                    } else {
+                        Values::AsStored(values)
+                    }));
                 }
-                let decoded = pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
-                Ok(Decoded::Values(decoded))
+                let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
+                match (keep, self.cached) {
+                    (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
+                    _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
+                }
+                Ok(Decoded::Kept(chunk))
             }
             Backend::Library(reader) => {
                 let complain = |complaint| self.complain(complaint, job);
@@ -320,7 +312,7 @@ impl ChunkReader<'_> {
                 let (start, count) = job.bounds();
                 let element = self.dataset.element.size();
                 reader.read(&job.offset, self.grid.chunk(), &start, &count, element, buffer)?;
-                Ok(Decoded::Values(scratch.filled()))
+                Ok(Decoded::Here(Values::AsStored(scratch.filled())))
             }
         }
     }
@@ -348,9 +340,9 @@ impl ChunkReader<'_> {
         if let Backend::Library(reader) = &self.backend {
             return reader.read_strings(&start, &count);
         }
-        let decoded = self.decode(job, scratch)?;
+        let decoded = self.decode(job, scratch, false, Keep::Nowhere)?;
         let mut strings = vec![Vec::new(); count.iter().product::<u64>() as usize];
-        let Some(values) = decoded.values() else { return Ok(strings) };
+        let Some(Values::AsStored(values)) = decoded.values() else { return Ok(strings) };
         let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
         let mut result = Ok(());
         job.for_each(&vec![0; count.len()], |place, _| {
@@ -418,6 +410,82 @@ impl ChunkReader<'_> {
         job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
             self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
         })?;
-        Ok(Decoded::Values(scratch.filled()))
+        Ok(Decoded::Here(Values::AsStored(scratch.filled())))
+    }
+}
+
+/// Where a decoded chunk is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nowhere,
+    /// For later requests.
+    InCache,
+    /// For the next read of this one.
+    ForNext,
+}
+
+/// One pass over the chunks of a plan, by many threads.
+pub(crate) struct Sweep<'r> {
+    reader: &'r ChunkReader<'r>,
+    plan: &'r Plan,
+    /// Chunks of which only a part is wanted are kept.
+    keeps_parts: bool,
+    /// The last chunk is kept for the next sweep of the request.
+    shares_last: bool,
+}
+
+impl Sweep<'_> {
+    /// Decodes the chunk of job `number`.
+    pub(crate) fn values<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+        self.decode(number, scratch, false)
+    }
+
+    /// The same for integers; what fits into 32 bits may come out as such.
+    pub(crate) fn integers<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+        let element = self.reader.dataset.element;
+        let narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
+        self.decode(number, scratch, narrow)
+    }
+
+    fn decode<'s>(&'s self, number: usize, scratch: &'s mut Scratch, narrow: bool) -> Result<Decoded<'s>> {
+        let job = self.plan.job(number);
+        let keep = if self.keeps_parts && self.reader.cached.is_some() && !self.plan.wants_whole_chunk(&job) {
+            Keep::InCache
+        } else if self.shares_last && number + 1 == self.plan.jobs() {
+            Keep::ForNext
+        } else {
+            Keep::Nowhere
+        };
+        self.reader.decode(&job, scratch, narrow, keep)
+    }
+
+    /// Writes what job `number` wants of its chunk, which must not be narrow.
+    pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
+        match decoded.values() {
+            Some(Values::AsStored(values)) => output.chunk(number, values),
+            Some(Values::Narrow(_)) => Err(Error::Internal("narrow values where none were asked for".into())),
+            None => output.fill(number, &self.reader.dataset.fill),
+        }
+    }
+
+    /// How many threads are of use: one, if there is nothing to be decoded or next to nothing.
+    pub(crate) fn threads(&self) -> usize {
+        let jobs = self.plan.jobs();
+        let tiny = self.reader.chunk_bytes.saturating_mul(jobs) <= TINY_BYTES;
+        let all_known = || match self.reader.cached {
+            Some(cached) => {
+                jobs <= FEW_JOBS && (0..jobs).all(|number| cached.has(self.plan.job(number).linear))
+            }
+            None => false,
+        };
+        if tiny || all_known() { 1 } else { usize::MAX }
+    }
+
+    /// Decodes all chunks and writes what is wanted of them.
+    pub(crate) fn read(&self, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
+        pool::for_each_with(self.threads(), control, self.plan.jobs(), |scratch: &mut Scratch, number| {
+            let decoded = self.values(number, scratch)?;
+            self.write(output, number, &decoded)
+        })
     }
 }

@@ -178,42 +178,38 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Decodes what stands in `scratch.input()` to exactly `len` bytes.
+    /// Decodes what was put into `scratch.input()` to exactly `len` bytes, which are `scratch.filled()` then.
     ///
     /// # Errors
     /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
-    pub fn decode<'s>(&self, mask: u32, len: usize, scratch: &'s mut Scratch) -> Result<&'s [u8], Complaint> {
-        self.decode_down_to(0, mask, len, scratch)?;
-        Ok(scratch.current.bytes())
+    pub fn decode(&self, mask: u32, len: usize, scratch: &mut Scratch) -> Result<(), Complaint> {
+        self.decode_down_to(0, mask, len, scratch)
     }
 
-    /// Decodes 64-bit little-endian integers of which a caller wants no more than 32 bits, if they have no more.
+    /// Decodes 64-bit little-endian integers of which a caller wants no more than 32 bits, if they have no more:
+    /// whether they stand there as native 32-bit ones now.
     ///
     /// Shuffled integers that are small come with their upper bytes as one long run of zeros, and need not be
     /// put together with those.
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_narrow<'s>(
-        &self,
-        mask: u32,
-        len: usize,
-        scratch: &'s mut Scratch,
-    ) -> Result<Narrowed<'s>, Complaint> {
+    pub fn decode_narrow(&self, mask: u32, len: usize, scratch: &mut Scratch) -> Result<bool, Complaint> {
         let shuffled = self.filters.first() == Some(&Filter::Shuffle { element: 8 }) && !is_skipped(mask, 0);
         if !shuffled || !len.is_multiple_of(8) {
-            return self.decode(mask, len, scratch).map(Narrowed::No);
+            return self.decode(mask, len, scratch).map(|()| false);
         }
         self.decode_down_to(1, mask, len, scratch)?;
-        let (low, high) = scratch.current.bytes().split_at(len / 2);
+        let Scratch { current, next, .. } = scratch;
+        let (low, high) = current.bytes().split_at(len / 2);
         let narrow = is_zero(high);
         if narrow {
-            shuffle::decode(4, low, scratch.next.prepare(len / 2)?);
+            shuffle::decode(4, low, next.prepare(len / 2)?);
         } else {
-            shuffle::decode(8, scratch.current.bytes(), scratch.next.prepare(len)?);
+            shuffle::decode(8, current.bytes(), next.prepare(len)?);
         }
-        let decoded = scratch.next.bytes();
-        Ok(if narrow { Narrowed::Yes(decoded) } else { Narrowed::No(decoded) })
+        std::mem::swap(current, next);
+        Ok(narrow)
     }
 
     /// Undoes all filters from the last to the one at `first`, so that `len` bytes stand in `scratch.current`.
@@ -291,15 +287,6 @@ impl Pipeline {
     }
 }
 
-/// What [`Pipeline::decode_narrow`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Narrowed<'s> {
-    /// 32-bit integers in the byte order of 64-bit ones.
-    Yes(&'s [u8]),
-    /// 64-bit integers.
-    No(&'s [u8]),
-}
-
 fn is_zero(bytes: &[u8]) -> bool {
     // Blocks that the compiler compares as vectors.
     bytes.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
@@ -318,6 +305,9 @@ fn wrong_length(found: usize, expected: usize) -> Complaint {
 pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Option<usize> {
     lzf::decode(input, output).ok()
 }
+
+/// From this length on a copy costs more than the memory of another buffer for the next chunk.
+const WORTH_MOVING: usize = 4 << 20;
 
 /// Bytes that grow and never shrink, so that what was zeroed once is not zeroed again.
 #[derive(Debug, Default)]
@@ -385,9 +375,27 @@ impl Scratch {
         self.current.prepare(len)
     }
 
-    /// What [`Self::input`] was filled with.
+    /// What [`Self::input`] was filled with, or what that was decoded to.
     pub fn filled(&self) -> &[u8] {
         self.current.bytes()
+    }
+
+    /// The same, to be kept.
+    ///
+    /// # Errors
+    /// [`Complaint::OutOfMemory`].
+    pub fn take(&mut self) -> Result<Vec<u8>, Complaint> {
+        let len = self.current.len;
+        if len >= WORTH_MOVING {
+            let mut bytes = std::mem::take(&mut self.current).bytes;
+            bytes.truncate(len);
+            bytes.shrink_to_fit();
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| Complaint::OutOfMemory(len))?;
+        bytes.extend_from_slice(self.current.bytes());
+        Ok(bytes)
     }
 }
 
@@ -431,7 +439,8 @@ mod tests {
     fn decode(pipeline: &Pipeline, mask: u32, input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
         let mut scratch = Scratch::default();
         scratch.input(input.len())?.copy_from_slice(input);
-        pipeline.decode(mask, len, &mut scratch).map(<[u8]>::to_vec)
+        pipeline.decode(mask, len, &mut scratch)?;
+        scratch.take()
     }
 
     #[test]
@@ -464,9 +473,9 @@ mod tests {
             scratch.input(stream.len()).unwrap().copy_from_slice(&stream);
             let wide: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             let narrow: Vec<u8> = values.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect();
-            let found = pipeline.decode_narrow(0, wide.len(), &mut scratch).unwrap();
             let fits = u32::try_from(largest).is_ok();
-            assert_eq!(found, if fits { Narrowed::Yes(&narrow) } else { Narrowed::No(&wide) });
+            assert_eq!(pipeline.decode_narrow(0, wide.len(), &mut scratch), Ok(fits));
+            assert_eq!(scratch.filled(), if fits { &narrow } else { &wide });
         }
     }
 

@@ -23,7 +23,7 @@ use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
 use crate::plan::Plan;
 use crate::pool::{self, Control};
-use crate::reader::{ChunkReader, Decoded, Request};
+use crate::reader::{ChunkReader, Decoded, Request, Values};
 use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
 use window::{Hits, Window};
@@ -393,22 +393,26 @@ impl<'r> Opened<'r> {
         let kernel = Kernel::new(dataset.element, ElementType::U64)?;
         let size = dataset.element.size();
         let outside = || Error::Internal("indices outside of their chunk".into());
-        let Some(values) = decoded.values() else {
-            let mut fill = [0u64];
-            kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
-            room.clear();
-            room.resize(len, fill[0]);
-            return work.run(room);
-        };
-        if let Decoded::Narrow(values) = decoded {
-            let wanted = values.get(first * 4..(first + len) * 4).ok_or_else(outside)?;
-            if let Ok(narrow) = bytemuck::try_cast_slice::<u8, u32>(wanted) {
-                return work.run(narrow);
+        let values = match decoded.values() {
+            Some(Values::AsStored(values)) => values,
+            Some(Values::Narrow(values)) => {
+                let wanted = values.get(first * 4..(first + len) * 4).ok_or_else(outside)?;
+                if let Ok(narrow) = bytemuck::try_cast_slice::<u8, u32>(wanted) {
+                    return work.run(narrow);
+                }
+                room.resize(len, 0);
+                let kernel = Kernel::new(ElementType::U32, ElementType::U64)?;
+                kernel.convert(wanted, bytemuck::cast_slice_mut(room));
+                return work.run(room);
             }
-            room.resize(len, 0);
-            Kernel::new(ElementType::U32, ElementType::U64)?.convert(wanted, bytemuck::cast_slice_mut(room));
-            return work.run(room);
-        }
+            None => {
+                let mut fill = [0u64];
+                kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
+                room.clear();
+                room.resize(len, fill[0]);
+                return work.run(room);
+            }
+        };
         let wanted = values.get(first * size..(first + len) * size).ok_or_else(outside)?;
         if size == 8
             && dataset.element.is_native()

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::filters::Scratch;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
-use crate::reader::Decoded;
+use crate::reader::{Decoded, Values};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -55,18 +55,19 @@ pub(super) fn read<A: Array>(
         let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?;
         let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?;
         let checker = Checker { opened, pointers: &pointers, target, edges: &edges, increasing: &increasing };
+        let (index_sweep, data_sweep) = (opened.indices.sweep(&index_plan), opened.data.sweep(&data_plan));
         let jobs = index_plan.jobs() + data_plan.jobs();
-        pool::for_each(control, jobs, |worker: &mut Worker, number| {
+        let threads = index_sweep.threads().max(data_sweep.threads());
+        pool::for_each_with(threads, control, jobs, |worker: &mut Worker, number| {
             if let Some(number) = number.checked_sub(index_plan.jobs()) {
-                let decoded = opened.data.decode(&data_plan.job(number), &mut worker.scratch)?;
-                return opened.data.write(&data_output, number, &decoded);
+                let decoded = data_sweep.values(number, &mut worker.scratch)?;
+                return data_sweep.write(&data_output, number, &decoded);
             }
-            let job = index_plan.job(number);
-            let decoded = opened.indices.decode_integers(&job, &mut worker.scratch)?;
-            checker.check(&job, &decoded, &mut worker.indices)?;
-            match decoded {
-                Decoded::Narrow(values) => index_output.chunk_of(number, values, narrow_kernel),
-                _ => opened.indices.write(&index_output, number, &decoded),
+            let decoded = index_sweep.integers(number, &mut worker.scratch)?;
+            checker.check(&index_plan.job(number), &decoded, &mut worker.indices)?;
+            match decoded.values() {
+                Some(Values::Narrow(values)) => index_output.chunk_of(number, values, narrow_kernel),
+                _ => index_sweep.write(&index_output, number, &decoded),
             }
         })?;
         (index_output.finish()?, data_output.finish()?)

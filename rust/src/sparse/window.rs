@@ -257,13 +257,10 @@ impl<'o> Windows<'o> {
         let runs = parts.iter().map(|&(_, start, len)| (start, len)).collect();
         let plan = Plan::new(reader.grid().clone(), &[Axis::Runs(runs)])?;
         let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
-        pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
-            let job = plan.job(number);
-            let decoded = reader.decode_integers(&job, &mut worker.scratch)?;
-            let hits = self.hits_of_chunk(&job, &decoded, &mut worker.indices)?;
-            if number + 1 == plan.jobs() {
-                reader.keep(&job, &decoded)?;
-            }
+        let sweep = reader.next_sweep(&plan);
+        pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
+            let decoded = sweep.integers(number, &mut worker.scratch)?;
+            let hits = self.hits_of_chunk(&plan.job(number), &decoded, &mut worker.indices)?;
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
         })?;
@@ -300,7 +297,7 @@ impl<'o> Windows<'o> {
         let mut values = vec![0; stored.len() * self.target.size()];
         let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
         let output = Output::over(&mut values, &plan, kernel)?;
-        reader.read_next(&plan, &output, control)?;
+        reader.next_sweep(&plan).read(&output, control)?;
         drop(output);
         Ok(values)
     }

@@ -1,8 +1,10 @@
-//! What was learned of files, kept for the next request: descriptions, chunk indexes, pointers of matrices.
+//! What was learned of files: descriptions, chunk indexes, pointers of matrices.
 //!
 //! Everything is kept under the identity of the file that it was learned from and the name of the dataset,
 //! so a file that was changed or replaced is looked at anew.
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -29,6 +31,7 @@ struct Facts {
     dataset: Option<Arc<Dataset>>,
     index: Option<Arc<ChunkIndex>>,
     pointers: Option<Arc<[u64]>>,
+    number: Option<NonZero<u64>>,
 }
 
 impl Facts {
@@ -50,8 +53,7 @@ fn lock() -> MutexGuard<'static, Cache> {
     CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Holds the cache, so that a child process of `fork` finds it whole.
-pub(crate) fn hold() -> impl Sized + 'static {
+pub(super) fn hold() -> impl Sized + 'static {
     lock()
 }
 
@@ -96,6 +98,16 @@ macro_rules! fact {
 fact!(dataset, Arc<Dataset>, "description of a dataset");
 fact!(index, Arc<ChunkIndex>, "chunk index of a dataset");
 fact!(pointers, Arc<[u64]>, "pointers of a compressed matrix");
+/// A number that stands for the dataset, and was never given to another one or to another state of the file.
+pub(crate) fn number(key: &Key) -> NonZero<u64> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut cache = lock();
+    cache.get(key, |facts| facts.number).unwrap_or_else(|| {
+        let number = NonZero::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZero::<u64>::MAX);
+        cache.put(key, |facts| facts.number = Some(number));
+        number
+    })
+}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
