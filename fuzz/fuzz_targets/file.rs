@@ -2,7 +2,6 @@
 
 #![no_main]
 
-use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
 use filebackedarray::{Axis, Control, dense};
@@ -31,7 +30,7 @@ fuzz_target!(|input: (Vec<(u16, u8)>, Option<u16>)| {
         let selection: Result<Vec<Axis>, _> = dataset.shape.iter().map(|&extent| Axis::all(extent)).collect();
         let count = dataset.count().unwrap_or(u64::MAX);
         let (Ok(selection), Ok(size @ ..1_000_000)) = (selection, usize::try_from(count)) else { continue };
-        let mut out = vec![MaybeUninit::uninit(); size * dataset.element.size()];
+        let mut out = vec![0; size * dataset.element.size()];
         let _ = dense::read(
             &path,
             name.as_bytes(),

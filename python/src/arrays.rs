@@ -1,9 +1,7 @@
 //! The memory of numpy's arrays.
 //!
-//! What `numpy.empty` returns is uninitialised, so it is never seen as bytes here but as places that bytes
-//! can be written to.
-
-use std::mem::MaybeUninit;
+//! What `numpy.empty` returns holds whatever it holds: its allocator is not Rust's, so to Rust these are bytes
+//! like others, of which nobody knows the values.
 
 use filebackedarray::sparse::Array;
 use filebackedarray::{ElementType, Error, Result};
@@ -14,7 +12,7 @@ use pyo3::prelude::*;
 /// The memory of a contiguous array, which it keeps alive.
 pub(crate) struct Memory {
     array: Py<PyUntypedArray>,
-    data: *mut MaybeUninit<u8>,
+    data: *mut u8,
     len: usize,
 }
 
@@ -59,8 +57,8 @@ impl Array for Memory {
         .map_err(|error: PyErr| Error::OutOfMemory(error.to_string()))
     }
 
-    fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: the array is contiguous and alive; its bytes need not be initialised to be seen so.
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the array is contiguous and alive, and while the engine works on it nobody else does.
         unsafe { std::slice::from_raw_parts_mut(self.data, self.len) }
     }
 }

@@ -4,7 +4,6 @@
 //! cargo run --release -p filebackedarray --example read -- FILE DATASET [REPEATS]
 //! ```
 
-use std::mem::MaybeUninit;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,7 +21,7 @@ fn main() -> Result<(), Error> {
     let selection: Vec<Axis> =
         dataset.shape.iter().map(|&extent| Axis::all(extent)).collect::<Result<_, _>>()?;
     let bytes = selection.iter().map(Axis::len).product::<usize>() * dataset.element.size();
-    let mut out = vec![MaybeUninit::uninit(); bytes];
+    let mut out = vec![0; bytes];
     for _ in 0..repeats {
         let started = Instant::now();
         dense::read(path, name, &selection, dataset.element, &mut out, &Control::default())?;

@@ -1,6 +1,5 @@
 //! Reading a dataset, or any selection of it, into an array.
 
-use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,7 +49,7 @@ pub fn read(
     name: &[u8],
     selection: &[Axis],
     target: ElementType,
-    out: &mut [MaybeUninit<u8>],
+    out: &mut [u8],
     control: &Control<'_>,
 ) -> Result<()> {
     Request::run(path, |request| {

@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod heap;
 mod identity;
 mod plan;
+mod planes;
 mod pool;
 mod reader;
 mod selection;

@@ -14,6 +14,7 @@ use crate::filters::{self, Complaint, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::plan::{Job, Plan};
+use crate::planes::Planes;
 use crate::pool::{self, Control};
 use crate::scatter::Output;
 use crate::source::Source;
@@ -179,6 +180,17 @@ pub(crate) enum Values<'s> {
     AsStored(&'s [u8]),
     /// 64-bit integers of which none needs more than 32 bits, as native 32-bit unsigned ones.
     Narrow(&'s [u8]),
+    /// Still to be put together.
+    InPlanes(Planes<'s>),
+}
+
+/// In which form values are of use, beside that of the dataset's element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    AsStored,
+    Narrow,
+    /// Elements of so many bytes, still in planes.
+    InPlanes(usize),
 }
 
 impl Decoded<'_> {
@@ -247,10 +259,10 @@ impl ChunkReader<'_> {
     }
 
     /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
-    fn known(&self, linear: u64, narrow: bool) -> Option<Arc<Chunk>> {
+    fn known(&self, linear: u64, form: Form) -> Option<Arc<Chunk>> {
         let shared =
             self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
-        shared.or_else(|| self.cached?.get(linear)).filter(|chunk| narrow || !chunk.narrow)
+        shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Narrow || !chunk.narrow)
     }
 
     /// Decodes the chunk of a job, at least as far as the job wants it.
@@ -258,7 +270,7 @@ impl ChunkReader<'_> {
         &'s self,
         job: &Job<'_>,
         scratch: &'s mut Scratch,
-        narrow: bool,
+        form: Form,
         keep: Keep,
     ) -> Result<Decoded<'s>> {
         match &self.backend {
@@ -270,7 +282,7 @@ impl ChunkReader<'_> {
             Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
             Backend::Chunked { index, pipeline, partial_unfiltered } => {
                 let Some(chunk) = index.get(job.linear) else { return Ok(Decoded::Missing) };
-                if let Some(known) = self.known(job.linear, narrow) {
+                if let Some(known) = self.known(job.linear, form) {
                     return Ok(Decoded::Kept(known));
                 }
                 let place = || self.place.chunk(&job.offset);
@@ -285,18 +297,28 @@ impl ChunkReader<'_> {
                 self.source.check(chunk.address, chunk.size, place)?;
                 let buffer = scratch.input(stored).map_err(complain)?;
                 self.source.read_at(chunk.address, buffer, place)?;
-                let narrow = if narrow {
-                    pipeline.decode_narrow(mask, self.chunk_bytes, scratch).map_err(complain)?
-                } else {
-                    pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
-                    false
-                };
+                let (mut narrow, mut in_planes) = (false, None);
+                match form {
+                    // What is kept is put together once.
+                    Form::InPlanes(element) if keep == Keep::Nowhere => {
+                        let planes = pipeline.decode_to_planes(mask, self.chunk_bytes, element, scratch);
+                        in_planes = planes.map_err(complain)?.then_some(element);
+                    }
+                    Form::Narrow => {
+                        let small = pipeline.decode_narrow(mask, self.chunk_bytes, scratch);
+                        narrow = small.map_err(complain)?;
+                    }
+                    Form::InPlanes(_) | Form::AsStored => {
+                        pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
+                    }
+                }
                 if keep == Keep::Nowhere {
                     let values = scratch.filled();
-                    return Ok(Decoded::Here(if narrow {
-                        Values::Narrow(values)
-                    } else {
-                        Values::AsStored(values)
+                    let planes = in_planes.and_then(|element| Planes::new(values, element));
+                    return Ok(Decoded::Here(match planes {
+                        Some(planes) => Values::InPlanes(planes),
+                        None if narrow => Values::Narrow(values),
+                        None => Values::AsStored(values),
                     }));
                 }
                 let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
@@ -340,7 +362,7 @@ impl ChunkReader<'_> {
         if let Backend::Library(reader) = &self.backend {
             return reader.read_strings(&start, &count);
         }
-        let decoded = self.decode(job, scratch, false, Keep::Nowhere)?;
+        let decoded = self.decode(job, scratch, Form::AsStored, Keep::Nowhere)?;
         let mut strings = vec![Vec::new(); count.iter().product::<u64>() as usize];
         let Some(Values::AsStored(values)) = decoded.values() else { return Ok(strings) };
         let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
@@ -435,19 +457,22 @@ pub(crate) struct Sweep<'r> {
 }
 
 impl Sweep<'_> {
-    /// Decodes the chunk of job `number`.
-    pub(crate) fn values<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
-        self.decode(number, scratch, false)
-    }
-
-    /// The same for integers; what fits into 32 bits may come out as such.
+    /// Decodes the chunk of job `number`, a chunk of integers; what fits into 32 bits may come out as such.
     pub(crate) fn integers<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
         let element = self.reader.dataset.element;
-        let narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
-        self.decode(number, scratch, narrow)
+        let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
+        self.decode(number, scratch, if may_narrow { Form::Narrow } else { Form::AsStored })
     }
 
-    fn decode<'s>(&'s self, number: usize, scratch: &'s mut Scratch, narrow: bool) -> Result<Decoded<'s>> {
+    /// Decodes the chunk of job `number`, and writes what is wanted of it.
+    pub(crate) fn copy(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<()> {
+        let element = self.reader.dataset.element.size();
+        let form = if output.takes_planes(element) { Form::InPlanes(element) } else { Form::AsStored };
+        let decoded = self.decode(number, scratch, form)?;
+        self.write(output, number, &decoded)
+    }
+
+    fn decode<'s>(&'s self, number: usize, scratch: &'s mut Scratch, form: Form) -> Result<Decoded<'s>> {
         let job = self.plan.job(number);
         let keep = if self.keeps_parts && self.reader.cached.is_some() && !self.plan.wants_whole_chunk(&job) {
             Keep::InCache
@@ -456,13 +481,14 @@ impl Sweep<'_> {
         } else {
             Keep::Nowhere
         };
-        self.reader.decode(&job, scratch, narrow, keep)
+        self.reader.decode(&job, scratch, form, keep)
     }
 
     /// Writes what job `number` wants of its chunk, which must not be narrow.
     pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
         match decoded.values() {
             Some(Values::AsStored(values)) => output.chunk(number, values),
+            Some(Values::InPlanes(planes)) => output.planes(number, planes),
             Some(Values::Narrow(_)) => Err(Error::Internal("narrow values where none were asked for".into())),
             None => output.fill(number, &self.reader.dataset.fill),
         }
@@ -484,8 +510,7 @@ impl Sweep<'_> {
     /// Decodes all chunks and writes what is wanted of them.
     pub(crate) fn read(&self, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
         pool::for_each_with(self.threads(), control, self.plan.jobs(), |scratch: &mut Scratch, number| {
-            let decoded = self.values(number, scratch)?;
-            self.write(output, number, &decoded)
+            self.copy(number, output, scratch)
         })
     }
 }

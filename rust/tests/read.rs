@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use filebackedarray::sparse::{self, Array, Compressed, Matrix, Types};
@@ -36,25 +35,23 @@ fn selections(extent: u64) -> Vec<Axis> {
 
 /// Memory for results that starts out as zeros, so that reading it is sound whatever was written.
 #[derive(Debug)]
-struct Bytes(Vec<MaybeUninit<u8>>);
+struct Bytes(Vec<u8>);
 
 impl Array for Bytes {
     fn allocate(count: usize, element: ElementType) -> Result<Self, Error> {
-        Ok(Self(vec![MaybeUninit::new(0); count * element.size()]))
+        Ok(Self(vec![0; count * element.size()]))
     }
     fn from_vec(bytes: Vec<u8>, _element: ElementType) -> Result<Self, Error> {
-        Ok(Self(bytes.into_iter().map(MaybeUninit::new).collect()))
+        Ok(Self(bytes))
     }
-    fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
+    fn bytes(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
 
 impl Bytes {
     fn integers(self) -> Vec<i64> {
-        // SAFETY: initialised when it was made.
-        let bytes: Vec<u8> = self.0.into_iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        bytes.as_chunks::<8>().0.iter().map(|&bytes| i64::from_ne_bytes(bytes)).collect()
+        self.0.as_chunks::<8>().0.iter().map(|&bytes| i64::from_ne_bytes(bytes)).collect()
     }
 }
 

@@ -212,6 +212,24 @@ impl Pipeline {
         Ok(narrow)
     }
 
+    /// The same as [`Self::decode`], but where the elements of a chunk were shuffled, and have `element` bytes, they
+    /// may be left in planes: whether they are.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_to_planes(
+        &self,
+        mask: u32,
+        len: usize,
+        element: usize,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Complaint> {
+        let shuffled = self.filters.first() == Some(&Filter::Shuffle { element }) && !is_skipped(mask, 0);
+        let planes = shuffled && len.is_multiple_of(element.max(1));
+        self.decode_down_to(usize::from(planes), mask, len, scratch)?;
+        Ok(planes)
+    }
+
     /// Undoes all filters from the last to the one at `first`, so that `len` bytes stand in `scratch.current`.
     fn decode_down_to(
         &self,

@@ -58,6 +58,11 @@ impl Kernel {
                 };
                 (Loops::Values { strided, gather }, !swapped)
             }
+            // Integers of as many bits wrap to those with the same ones.
+            _ if source.is_integer() && target.is_integer() && same_size => {
+                let (strided, gather) = moves(source.size(), swapped);
+                (Loops::Values { strided, gather }, !swapped)
+            }
             // A boolean is made 0 or 1 even when it stays one: the file may hold any byte.
             (from, to) if from == to && same_size && from != Kind::Bool && source.is_real() => {
                 let (strided, gather) = moves(source.size(), swapped);
@@ -79,6 +84,11 @@ impl Kernel {
     /// Bytes of a converted value.
     pub fn target_size(&self) -> usize {
         self.target_size
+    }
+
+    /// Whether elements are copied as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Converts all of `source` into `target`, however many values there are in the shorter.

@@ -5,9 +5,9 @@
 //! so no two threads can ever be given the same place.
 
 mod convert;
+mod from;
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,6 +15,8 @@ pub use convert::Kernel;
 
 use crate::error::{Error, Result};
 use crate::plan::{PerAxis, Piece, Plan};
+use crate::planes::Planes;
+use from::{Bytes, From};
 
 /// The array that a plan's jobs fill.
 pub struct Output<'a> {
@@ -27,7 +29,7 @@ pub struct Output<'a> {
     target_strides: PerAxis<usize>,
     claimed: Vec<AtomicU64>,
     written: AtomicUsize,
-    _borrow: PhantomData<&'a mut [MaybeUninit<u8>]>,
+    _borrow: PhantomData<&'a mut [u8]>,
 }
 
 // SAFETY: the only access through `base` is `write`, which each job passes once (`claim`), and the
@@ -41,19 +43,8 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// [`Error::Internal`] when the buffer is not of the plan's size.
-    pub fn new(buffer: &'a mut [MaybeUninit<u8>], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
-        Self::at(buffer.as_mut_ptr().cast(), buffer.len(), plan, kernel)
-    }
-
-    /// The same over bytes that hold something already.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn over(buffer: &'a mut [u8], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
-        Self::at(buffer.as_mut_ptr(), buffer.len(), plan, kernel)
-    }
-
-    fn at(base: *mut u8, len: usize, plan: &'a Plan, kernel: Kernel) -> Result<Self> {
+    pub fn new(buffer: &'a mut [u8], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
+        let (base, len) = (buffer.as_mut_ptr(), buffer.len());
         if plan.count().checked_mul(kernel.target_size()) != Some(len) {
             return Err(Error::Internal(format!("a buffer of {len} bytes for {} elements", plan.count())));
         }
@@ -76,7 +67,7 @@ impl<'a> Output<'a> {
     /// # Errors
     /// [`Error::Internal`] when the chunk is too short, or the job was written before.
     pub fn chunk(&self, number: usize, chunk: &[u8]) -> Result<()> {
-        self.write(number, chunk, &self.source_strides, self.kernel)
+        self.write(number, Bytes::new(chunk, self.kernel.source_size()), &self.source_strides, self.kernel)
     }
 
     /// The same for a chunk of a one-dimensional dataset whose elements are of another type than usual: what
@@ -88,7 +79,25 @@ impl<'a> Output<'a> {
         if self.source_strides.len() != 1 || kernel.target_size() != self.kernel.target_size() {
             return Err(Error::Internal("a kernel that is not for this output".into()));
         }
-        self.write(number, chunk, &PerAxis::from_elem(kernel.source_size(), 1), kernel)
+        let element = kernel.source_size();
+        self.write(number, Bytes::new(chunk, element), &PerAxis::from_elem(element, 1), kernel)
+    }
+
+    /// Whether a chunk may come as planes of elements of so many bytes.
+    pub fn takes_planes(&self, element: usize) -> bool {
+        element == self.kernel.source_size() && matches!(element, 2 | 4 | 8)
+    }
+
+    /// Writes what job `number` wants of a chunk whose elements are still to be put together.
+    ///
+    /// # Errors
+    /// As [`Self::chunk`]; also when the output does not take such planes.
+    pub fn planes(&self, number: usize, planes: Planes<'_>) -> Result<()> {
+        if !self.takes_planes(planes.element()) {
+            return Err(Error::Internal(format!("planes of {} bytes", planes.element())));
+        }
+        let strides = self.source_strides.iter().map(|stride| stride / planes.element()).collect();
+        self.write(number, planes, &strides, self.kernel)
     }
 
     /// Writes one value wherever job `number` writes.
@@ -97,10 +106,11 @@ impl<'a> Output<'a> {
     /// [`Error::Internal`] when the value is too short, or the job was written before.
     pub fn fill(&self, number: usize, value: &[u8]) -> Result<()> {
         // All elements of such a chunk lie at its start.
-        self.write(number, value, &PerAxis::from_elem(0, self.source_strides.len()), self.kernel)
+        let strides = PerAxis::from_elem(0, self.source_strides.len());
+        self.write(number, Bytes::new(value, self.kernel.source_size()), &strides, self.kernel)
     }
 
-    fn write(&self, number: usize, source: &[u8], strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
+    fn write(&self, number: usize, from: impl From, strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
         if number >= self.plan.jobs() {
             return Err(Error::Internal(format!("there is no job {number}")));
         }
@@ -109,16 +119,15 @@ impl<'a> Output<'a> {
             pieces.iter().zip(strides).map(|(piece, stride)| piece.source_bounds().1 * stride).sum();
         let last_target: usize =
             pieces.iter().zip(&self.target_strides).map(|(piece, stride)| piece.target_last() * stride).sum();
-        if last_source + kernel.source_size() > source.len() || last_target + kernel.target_size() > self.len
-        {
+        if last_source >= from.end() || last_target + kernel.target_size() > self.len {
             return Err(Error::Internal(format!("job {number} reaches outside of its buffers")));
         }
         self.claim(number)?;
-        let walk = Walk::new(&kernel, &pieces, strides, &self.target_strides);
+        let walk = Walk::new(from, &kernel, &pieces, strides, &self.target_strides);
         // SAFETY: the last element of the source and of the target were just found to be inside, and
         // all others stand before them. This job has not been written before, and the plan gives no
         // other job the same targets.
-        unsafe { walk.run(source.as_ptr(), self.base) };
+        unsafe { walk.run(self.base) };
         self.written.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -147,13 +156,6 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Writes zeros into the whole buffer.
-pub fn zero(buffer: &mut [MaybeUninit<u8>]) -> &mut [u8] {
-    buffer.fill(MaybeUninit::new(0));
-    // SAFETY: every byte was just written.
-    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), buffer.len()) }
-}
-
 /// Strides in bytes of a C-contiguous array.
 fn c_strides(lens: &[usize], element: usize) -> PerAxis<usize> {
     let mut strides: PerAxis<usize> = PerAxis::from_elem(element, lens.len());
@@ -164,13 +166,14 @@ fn c_strides(lens: &[usize], element: usize) -> PerAxis<usize> {
 }
 
 /// One pass over the elements of a job: outer axes one by one, the innermost by the kernel.
-struct Walk<'a> {
+struct Walk<'a, F> {
+    from: F,
     kernel: &'a Kernel,
     outer: &'a [Piece<'a>],
     source_strides: &'a [usize],
     target_strides: &'a [usize],
     inner: Piece<'a>,
-    /// Distance in bytes between neighbours of the innermost axis in the source.
+    /// Distance between neighbours of the innermost axis in the source.
     inner_stride: usize,
     /// Bytes that a row of the innermost axis takes in the target; empty where fetching them ahead of time
     /// does not pay.
@@ -198,8 +201,9 @@ fn prefetch(address: *const u8) {
     let _ = address;
 }
 
-impl<'a> Walk<'a> {
+impl<'a, F: From> Walk<'a, F> {
     fn new(
+        from: F,
         kernel: &'a Kernel,
         pieces: &'a [Piece<'a>],
         source_strides: &'a [usize],
@@ -210,7 +214,7 @@ impl<'a> Walk<'a> {
             Some((&inner, outer)) => (outer, inner),
             None => (pieces, single),
         };
-        let inner_stride = source_strides.last().copied().unwrap_or_else(|| kernel.source_size());
+        let inner_stride = source_strides.last().copied().unwrap_or(1);
         // Axes that are consecutive in both, such as the whole rows of a chunk as wide as the output,
         // are one longer axis.
         while let (
@@ -235,20 +239,20 @@ impl<'a> Walk<'a> {
             }
             _ => 0..0,
         };
-        Self { kernel, outer, source_strides, target_strides, inner, inner_stride, row }
+        Self { from, kernel, outer, source_strides, target_strides, inner, inner_stride, row }
     }
 
     /// # Safety
-    /// `source` and `target` must be valid for reads and writes at all offsets that the pieces and
+    /// The source must have an element, and `target` be valid for writes, at all offsets that the pieces and
     /// strides lead to, and nothing else may access those of the target meanwhile.
-    unsafe fn run(&self, source: *const u8, target: *mut u8) {
+    unsafe fn run(&self, target: *mut u8) {
         // SAFETY: passed on from the caller.
-        unsafe { self.axis(0, source, target) }
+        unsafe { self.axis(0, 0, target) }
     }
 
     /// # Safety
     /// As [`Self::run`], with the offsets of the axes before `axis` already added.
-    unsafe fn axis(&self, axis: usize, source: *const u8, target: *mut u8) {
+    unsafe fn axis(&self, axis: usize, position: usize, target: *mut u8) {
         if let Some(piece) = self.outer.get(axis) {
             let (source_stride, target_stride) = (self.source_strides[axis], self.target_strides[axis]);
             let ahead = if axis + 1 == self.outer.len() { self.row.clone() } else { 0..0 };
@@ -259,7 +263,7 @@ impl<'a> Walk<'a> {
                 }
                 // SAFETY: offsets that the caller vouches for.
                 unsafe {
-                    self.axis(axis + 1, source.add(from * source_stride), target.add(to * target_stride));
+                    self.axis(axis + 1, position + from * source_stride, target.add(to * target_stride));
                 }
             });
             return;
@@ -268,21 +272,19 @@ impl<'a> Walk<'a> {
         // SAFETY: offsets that the caller vouches for.
         unsafe {
             match self.inner {
-                Piece::Strided { source: from, step, target: to, len } => {
-                    self.kernel.strided(
-                        source.add(from * stride),
-                        step * stride,
-                        target.add(to * width),
-                        len,
-                    );
+                Piece::Strided { source, step, target: to, len } => {
+                    let first = position + source * stride;
+                    self.from.strided(self.kernel, first, step * stride, target.add(to * width), len);
                 }
                 Piece::Gather { indices, base, target: to } => {
-                    self.kernel.gather(source, indices, base, stride, target.add(to * width));
+                    self.from.gather(self.kernel, position, indices, base, stride, target.add(to * width));
                 }
                 Piece::Runs(runs) => {
                     for run in runs {
-                        self.kernel.strided(
-                            source.add(run.source * stride),
+                        let first = position + run.source * stride;
+                        self.from.strided(
+                            self.kernel,
+                            first,
                             stride,
                             target.add(run.target * width),
                             run.len,
@@ -335,7 +337,7 @@ mod tests {
             let value = |index: &[u64]| index.iter().zip(&shape).fold(0, |v, (&i, &n)| v * n + i) as u32 + 1;
             let plan = Plan::new(grid, &selection).unwrap();
             let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy("<f8").unwrap());
-            let mut buffer = vec![MaybeUninit::new(0xffu8); plan.count() * 8];
+            let mut buffer = vec![0xffu8; plan.count() * 8];
             let output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
             for number in 0..plan.jobs() {
                 let job = plan.job(number);
@@ -369,7 +371,7 @@ mod tests {
     #[test]
     fn short_chunks_are_refused() {
         let plan = Plan::new(Grid::new(&[4], &[4]).unwrap(), &[Axis::all(4).unwrap()]).unwrap();
-        let mut buffer = vec![MaybeUninit::uninit(); 4];
+        let mut buffer = vec![0; 4];
         let byte = ElementType::from_numpy("|u1").unwrap();
         let output = Output::new(&mut buffer, &plan, Kernel::new(byte, byte).unwrap()).unwrap();
         assert!(output.chunk(0, &[1, 2, 3]).is_err());

@@ -14,7 +14,6 @@ mod transpose;
 mod whole;
 mod window;
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,7 +66,7 @@ pub trait Array: Sized {
     /// [`Error::OutOfMemory`].
     fn from_vec(bytes: Vec<u8>, element: ElementType) -> Result<Self>;
     /// All bytes.
-    fn bytes(&mut self) -> &mut [MaybeUninit<u8>];
+    fn bytes(&mut self) -> &mut [u8];
 }
 
 /// A selection in compressed form. Indices increase strictly within each stretch.
@@ -405,6 +404,9 @@ impl<'r> Opened<'r> {
                 kernel.convert(wanted, bytemuck::cast_slice_mut(room));
                 return work.run(room);
             }
+            Some(Values::InPlanes(_)) => {
+                return Err(Error::Internal("indices that nobody has put together".into()));
+            }
             None => {
                 let mut fill = [0u64];
                 kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
@@ -491,7 +493,7 @@ fn pointers(request: &Request, matrix: &Matrix) -> Result<Arc<[u64]>> {
         let reader = request.reader(&matrix.indptr)?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::all(count)?])?;
         let kernel = Kernel::new(dataset.element, ElementType::U64)?;
-        let output = Output::over(bytemuck::cast_slice_mut(&mut bytes), &plan, kernel)?;
+        let output = Output::new(bytemuck::cast_slice_mut(&mut bytes), &plan, kernel)?;
         reader.read(&plan, &output, &Control::default())?;
         drop(output);
         if bytes.first().is_some_and(|&first| first != 0) {

@@ -10,7 +10,6 @@ use super::window::{Hits, Window};
 use super::{Array, Compressed, Opened, Types, canonical, check_index_type};
 use crate::error::{Error, Result};
 use crate::pool::{self, Control};
-use crate::scatter::zero;
 use crate::selection::Axis;
 
 pub(super) fn read<A: Array>(
@@ -45,7 +44,7 @@ pub(super) fn read<A: Array>(
     let total = pointers[secondary.len()] as usize;
     let mut indices = A::allocate(total, target.indices)?;
     let mut values = A::allocate(total, target.data)?;
-    let (written_indices, written_values) = (zero(indices.bytes()), zero(values.bytes()));
+    let (written_indices, written_values) = (indices.bytes(), values.bytes());
     let canonical = {
         let mut places = Places::new(&pointers, written_indices, written_values, target)?;
         if let Some(window) = &only {

@@ -60,8 +60,7 @@ pub(super) fn read<A: Array>(
         let threads = index_sweep.threads().max(data_sweep.threads());
         pool::for_each_with(threads, control, jobs, |worker: &mut Worker, number| {
             if let Some(number) = number.checked_sub(index_plan.jobs()) {
-                let decoded = data_sweep.values(number, &mut worker.scratch)?;
-                return data_sweep.write(&data_output, number, &decoded);
+                return data_sweep.copy(number, &data_output, &mut worker.scratch);
             }
             let decoded = index_sweep.integers(number, &mut worker.scratch)?;
             checker.check(&index_plan.job(number), &decoded, &mut worker.indices)?;

@@ -296,7 +296,7 @@ impl<'o> Windows<'o> {
         let kernel = Kernel::new(self.opened.types.data, self.target)?;
         let mut values = vec![0; stored.len() * self.target.size()];
         let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
-        let output = Output::over(&mut values, &plan, kernel)?;
+        let output = Output::new(&mut values, &plan, kernel)?;
         reader.next_sweep(&plan).read(&output, control)?;
         drop(output);
         Ok(values)
