@@ -154,6 +154,9 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
     if file_identity(&file).is_none_or(|found| found != *identity) {
         return Err(Error::Changing { place: Place::file(path) });
     }
+    if name.is_empty() {
+        return Err(not_found("it has no name"));
+    }
     let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
     // SAFETY: under the lock; an open file and a C string. The kind of object is asked for first, since
     // opening a group as a dataset is an error like any other to libhdf5.
