@@ -59,7 +59,7 @@ impl Identity {
         let since = |(seconds, nanoseconds): (i64, i64)| {
             let then = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
             // What lies further in the future was stamped by another clock, which says nothing of this one.
-            now.checked_sub(then).or_else(|| (then - now < TICK).then_some(Duration::ZERO))
+            now.checked_sub(then).or_else(|| (then.saturating_sub(now) < TICK).then_some(Duration::ZERO))
         };
         [self.modified, self.changed]
             .into_iter()
@@ -89,7 +89,7 @@ mod tests {
             modified: at(modified),
             changed: at(changed),
         };
-        let now = UNIX_EPOCH + Duration::from_millis(1_005_000);
+        let now = UNIX_EPOCH + Duration::from_secs(1005);
         let unsettled = |modified, changed| identity(modified, changed).unsettled(now).as_millis();
         assert_eq!(unsettled(0, 0), 0);
         assert_eq!(unsettled(4990, 4990), 0);
