@@ -3,6 +3,9 @@ through libhdf5, and the same result either way."""
 
 from __future__ import annotations
 
+import base64
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -390,3 +393,332 @@ def test_chunk_grid_of_a_chunk_larger_than_the_dataset(tmp_path: Path) -> None:
     grid = chunk_grid(Hdf5DenseArraySeed(path, "x", native_order=True))
     assert [list(b) for b in grid.boundaries] == [[5], [45]]
     check(path, VALUES[:5])
+
+
+# ---- extremes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": True}], ids=["contiguous", "chunked"])
+@pytest.mark.parametrize("rank", range(33))
+def test_every_rank(tmp_path: Path, rank: int, options: dict) -> None:
+    if rank == 0 and options:
+        options = {}
+    path = tmp_path / "x.h5"
+    # Two axes that are longer than 1, wherever they stand.
+    shape = tuple(5 if axis == rank // 2 else 3 if axis == rank - 1 else 1 for axis in range(rank))
+    values = numpy.arange(int(numpy.prod(shape)), dtype="<i4").reshape(shape)
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=values, **options)
+    assert_direct(path, "x")
+    for native_order in (True, False):
+        seed = Hdf5DenseArraySeed(path, "x", native_order=native_order)
+        want = values if native_order else values.T
+        assert seed.shape == want.shape
+        assert_identical(extract_dense_array(seed, tuple(range(n) for n in want.shape)), want)
+        some = tuple([n - 1] for n in want.shape)
+        assert_identical(extract_dense_array(seed, some), take(want, some) if rank else want)
+
+
+@pytest.mark.parametrize("maxshape", [None, "unlimited"])
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (0, 0), (3, 0, 4)], ids=str)
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_no_elements(tmp_path: Path, libver: str, shape: tuple[int, ...], maxshape: str | None) -> None:
+    path = tmp_path / "x.h5"
+    options = {"maxshape": (None,) * len(shape), "chunks": (2,) * len(shape)} if maxshape else {}
+    with h5py.File(path, "w", libver=libver) as handle:
+        handle.create_dataset("x", shape, ">f4", **options)
+    assert_direct(path, "x")
+    check(path, numpy.zeros(shape, ">f4"))
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_more_than_four_billion_elements(tmp_path: Path, libver: str) -> None:
+    path = tmp_path / "x.h5"
+    extent = 2**33 + 3
+    written = {0: 1, 2**31 - 1: 2, 2**31: 3, 2**32 - 1: 4, 2**32: 5, 2**32 + 1: 6, extent - 1: 7}
+    with h5py.File(path, "w", libver=libver) as handle:
+        line = handle.create_dataset("line", (extent,), "<i2", chunks=(2**16,), fillvalue=-1)
+        plane = handle.create_dataset("plane", (2**17, 2**16 + 3), "<i2", chunks=(64, 2**10), fillvalue=-1)
+        for index, value in written.items():
+            line[index] = value
+            if index < 2**33:
+                plane[divmod(index, 2**16)] = value
+    for name in ("line", "plane"):
+        assert_direct(path, name)
+    line = Hdf5DenseArraySeed(path, "line", native_order=True)
+    chosen = sorted({*written, *(index + 1 for index in written if index + 1 < extent), 2**32 + 2**20})
+    want = numpy.array([written.get(index, -1) for index in chosen], "<i2")
+    assert_identical(extract_dense_array(line, (chosen,)), want)
+    around = range(2**32 - 70_000, 2**32 + 70_000)
+    want = numpy.array([written.get(index, -1) for index in around], "<i2")
+    assert_identical(extract_dense_array(line, (around,)), want)
+    assert_identical(extract_dense_array(line, (range(1, extent, 2**32),)), numpy.array([-1, 6, -1], "<i2"))
+    plane = Hdf5DenseArraySeed(path, "plane", native_order=True)
+    rows = sorted({index // 2**16 for index in written if index < 2**33})
+    got = extract_dense_array(plane, (rows, range(2**16 + 3)))
+    want = numpy.full((len(rows), 2**16 + 3), -1, "<i2")
+    for index, value in written.items():
+        if index < 2**33:
+            row, column = divmod(index, 2**16)
+            want[rows.index(row), column] = value
+    assert_identical(got, want)
+
+
+def test_a_contiguous_dataset_longer_than_four_gigabytes(tmp_path: Path) -> None:
+    # A file with a hole in it: most of its bytes take no space on the disk.
+    path = tmp_path / "x.h5"
+    extent = 2**32 + 2**20
+    with h5py.File(path, "w") as handle:
+        dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        dcpl.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((extent,))
+        dataset = h5py.Dataset(h5py.h5d.create(handle.id, b"x", h5py.h5t.STD_U8LE, space, dcpl))
+        dataset[[5, 2**32 + 7, extent - 1]] = [1, 2, 3]
+    assert path.stat().st_size > 2**32
+    assert path.stat().st_blocks * 512 < 2**30, "this file system has no holes"
+    assert_direct(path, "x")
+    seed = Hdf5DenseArraySeed(path, "x")
+    chosen = [4, 5, 2**32 + 6, 2**32 + 7, extent - 1]
+    assert_identical(extract_dense_array(seed, (chosen,)), numpy.array([0, 1, 0, 2, 3], "u1"))
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_more_than_a_million_chunks(tmp_path: Path, libver: str) -> None:
+    # A v1 B-tree, and an implicit index; benches/open.py measures these and others.
+    path = tmp_path / "x.h5"
+    count = 2**20 + 5
+    dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    dcpl.set_chunk((4,))
+    dcpl.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    with h5py.File(path, "w", libver=libver) as handle:
+        space = h5py.h5s.create_simple((4 * count,))
+        dataset = h5py.Dataset(h5py.h5d.create(handle.id, b"x", h5py.h5t.STD_U8LE, space, dcpl))
+        dataset[-6:] = [1, 2, 3, 4, 5, 6]
+        dataset[4 * 2**19 + 1] = 7
+        assert dataset.id.get_num_chunks() == count
+    assert_direct(path, "x")
+    seed = Hdf5DenseArraySeed(path, "x")
+    want = numpy.zeros(4 * count, "u1")
+    want[-6:] = [1, 2, 3, 4, 5, 6]
+    want[4 * 2**19 + 1] = 7
+    assert_identical(extract_dense_array(seed, (range(4 * count),)), want)
+    assert_identical(extract_dense_array(seed, ([4 * 2**19 + 1, 4 * count - 1],)), numpy.array([7, 6], "u1"))
+
+
+@pytest.mark.parametrize("fill", [None, 0, -3])
+@pytest.mark.parametrize("fill_time", ["ALLOC", "NEVER", "IFSET"])
+@pytest.mark.parametrize("alloc_time", ["EARLY", "LATE", "INCR"])
+@pytest.mark.parametrize("chunk", [None, (7, 8)], ids=["contiguous", "chunked"])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_every_time_of_allocation(
+    tmp_path: Path, libver: str, chunk: tuple[int, int] | None, alloc_time: str, fill_time: str, fill: int | None
+) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", libver=libver) as handle:
+        for name, part in (("all", slice(None)), ("some", slice(8, 21)), ("none", slice(0))):
+            dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            if chunk is not None:
+                dcpl.set_chunk(chunk)
+            dcpl.set_alloc_time(getattr(h5py.h5d, f"ALLOC_TIME_{alloc_time}"))
+            dcpl.set_fill_time(getattr(h5py.h5d, f"FILL_TIME_{fill_time}"))
+            if fill is not None:
+                dcpl.set_fill_value(numpy.array(fill, "<i4"))
+            space = h5py.h5s.create_simple(VALUES.shape)
+            dataset = h5py.Dataset(h5py.h5d.create(handle.id, name.encode(), h5py.h5t.STD_I32LE, space, dcpl))
+            dataset[part] = VALUES[part]
+    with h5py.File(path, "r") as handle:
+        want = {name: handle[name][()] for name in ("all", "some", "none")}
+    assert_identical(want["all"], VALUES)
+    assert_identical(want["some"][8:21], VALUES[8:21])
+    for name, values in want.items():
+        assert_direct(path, name)
+        if fill_time == "NEVER" and name != "all":
+            # Neither writes a fill value, so that what stands there is anything: only what was written counts.
+            rows = range(8, 21) if name == "some" else range(0)
+            seed = Hdf5DenseArraySeed(path, name, native_order=True)
+            assert_identical(extract_dense_array(seed, (rows, range(45))), take(values, (rows, range(45))))
+        else:
+            check(path, values, name)
+
+
+# ---- more of what the engine leaves to libhdf5 -----------------------------------------------
+
+
+def test_raw_files_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.h5"
+    first, second = 4000, VALUES.nbytes - 4000
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=VALUES, external=[("a.bin", 100, first), ("b.bin", 7, second)])
+    assert (tmp_path / "a.bin").read_bytes()[100:] == VALUES.tobytes()[:first]
+    assert_libhdf5(path, "x")
+    check(path)
+    # Others write them: what is read is what stands there now, whatever was read before.
+    (tmp_path / "b.bin").write_bytes(bytes(7) + (VALUES + 1).tobytes()[first:])
+    want = VALUES.copy()
+    want.ravel()[first // 4 :] += 1
+    check(path, want)
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(OSError, match=r"x\.h5"):
+        to_dense_array(Hdf5DenseArraySeed(path, "x"))
+
+
+def test_virtual_datasets_of_all_kinds(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    path = tmp_path / "x.h5"
+    with h5py.File(folder / "part0.h5", "w") as handle:
+        handle.create_dataset("x", data=VALUES[:20], chunks=(7, 8), compression="gzip")
+    with h5py.File(path, "w", libver="latest") as handle:
+        handle.create_dataset("inner", data=VALUES[20:40], chunks=(5, 45), maxshape=(None, 45))
+        layout = h5py.VirtualLayout(VALUES.shape, "<i4")
+        # Beside this file, in this file, and not there at all.
+        layout[:20] = h5py.VirtualSource("parts/part0.h5", "x", (20, 45))
+        layout[20:40] = h5py.VirtualSource(".", "inner", (20, 45))
+        layout[40:] = h5py.VirtualSource("parts/missing.h5", "x", (20, 45))
+        handle.create_virtual_dataset("x", layout, fillvalue=-5)
+        layout = h5py.VirtualLayout((30, 45), "<f8")
+        layout[...] = h5py.VirtualSource(path, "x", VALUES.shape)[::2]
+        handle.create_virtual_dataset("converted", layout)
+        layout = h5py.VirtualLayout((20, 45), "<i4", maxshape=(None, 45))
+        source = h5py.VirtualSource(handle["inner"])
+        layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+        handle.create_virtual_dataset("growing", layout)
+    want = VALUES.copy()
+    want[40:] = -5
+    for name, values in {"x": want, "converted": want[::2].astype("<f8"), "growing": VALUES[20:40]}.items():
+        with h5py.File(path, "r") as handle:
+            assert_identical(handle[name][()], values)
+        assert_libhdf5(path, name)
+        check(path, values, name)
+    # Its sources are other files, or other states: none of them is remembered.
+    with h5py.File(folder / "missing.h5", "w") as handle:
+        handle["x"] = VALUES[40:]
+    check(path, VALUES)
+    with h5py.File(path, "a") as handle:
+        handle["inner"].resize((25, 45))
+        handle["inner"][20:] = 9
+    check(path, numpy.concatenate([VALUES[20:40], numpy.full((5, 45), 9, "<i4")]), "growing")
+
+
+# ---- names, types and formats of files -------------------------------------------------------
+
+
+SPELLINGS = {
+    "a group/x y": ["a group/x y", "/a group/x y", "a group//x y", "./a group/x y", "a group/./x y", "a group/x y/"],
+    "dots.in/..x.": ["dots.in/..x.", "dots.in/./..x."],
+    " ": [" ", "/ ", " /"],
+    "tab\tand\nline": ["tab\tand\nline"],
+    "数/é/🧬": ["数/é/🧬", "/数/é/🧬/"],
+    "e\u0301": ["e\u0301"],
+    "%2F\\\"'*?[0]": ["%2F\\\"'*?[0]"],
+    "...": ["...", "/..."],
+    "x" * 5000: ["x" * 5000],
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS, ids=lambda name: ascii(name[:20]))
+def test_spellings_of_a_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset(name, data=VALUES, chunks=(7, 8))
+    for spelling in SPELLINGS[name]:
+        with h5py.File(path, "r") as handle:
+            assert_identical(handle[spelling][()], VALUES)
+        check(path, VALUES, spelling)
+        assert Hdf5DenseArraySeed(path, spelling).name == spelling
+
+
+@pytest.mark.parametrize("name", ["../x", "g/../x", "X", "x/y", "", "/", ".", "x\0y", "e\u0301", "é "])
+def test_names_that_are_others(tmp_path: Path, name: str) -> None:
+    # HDF5 knows no "..", and does not look past a NUL, fold case or normalise Unicode.
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle["x"] = VALUES
+        handle["é"] = VALUES
+        handle.create_group("g")
+    with pytest.raises((KeyError, ValueError)):
+        Hdf5DenseArraySeed(path, name)
+
+
+def test_groups_and_files_that_are_not_utf8(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.h5"
+    with h5py.File(path, "w") as handle:
+        group = h5py.h5g.create(handle.id, b"\xff group")
+        dataset = h5py.h5d.create(group, b"\x80", h5py.h5t.STD_I32LE, h5py.h5s.create_simple(VALUES.shape))
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, VALUES)
+    for spelling in (path, os.fsdecode(path), Path(os.fsdecode(path))):
+        for name in (b"\xff group/\x80", "\udcff group/\udc80", b"/\xff group/./\x80/"):
+            seed = Hdf5DenseArraySeed(spelling, name, native_order=True)
+            assert_identical(to_dense_array(seed), VALUES)
+
+
+@pytest.mark.parametrize("case", ["number", "enumeration", "complex", "string", "array member"])
+def test_committed_types(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "x.h5"
+    dtype, values = {
+        "number": ("<i4", VALUES),
+        "enumeration": (h5py.enum_dtype({"A": 0, "B": 7}, basetype="<i4"), VALUES % 2 * 7),
+        "complex": ("<c16", VALUES + 1j),
+        "string": ("S3", numpy.array([b"abc", b"", b"z"])),
+        "array member": (h5py.enum_dtype({"FALSE": 0, "TRUE": 1}, basetype="i1"), (VALUES % 2).astype(bool)),
+    }[case]
+    with h5py.File(path, "w") as handle:
+        handle["type"] = numpy.dtype(dtype)
+        handle.create_dataset("x", data=values, dtype=handle["type"], chunks=True)
+        assert handle["x"].id.get_type().committed()
+    assert_direct(path, "x")
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    assert_identical(to_dense_array(seed), values)
+    with pytest.raises(KeyError, match="type"):
+        Hdf5DenseArraySeed(path, "type")
+
+
+# What a version 1 is for: nodes of B-trees of chunks that have a size of their own, here of 3. h5py has no setter
+# for it; made with H5Pset_istore_k of the same library.
+SUPERBLOCK_1 = (
+    "eNrtl0tSAjEQhjvJDAYcdMAXoqLo+ChXLixXbrTAYoWWuvAALj2ACy9AlQsP4lE8hEfgBthxEmR+SrS0tCjNv2mSL5NMJ92TptNq"
+    "nBQL1YIgltYUUGx+kaI39ayeS9m249fWCmvvrX2Url+8sortL9k1cNzlebNpRvdAbp39ILWavP6jWs2jM2OvbDu29klmx91CPLa+"
+    "ua6gMJ1LuHYayUKkHTt2nLOK38yQmANVDrxpyJFr+qWSabrZeZSUdyH1027Am4exPIeL9mnDZLTLw0T52PyKzPdOCDX0vcu994AN"
+    "eMenAd/ksrwGvBtn29vWyt/0l7PA+dH9wJ+azvIy8AT4HPBd4BXge8CXgB/o0fv5NyT4/BXf+yH7OcE5nacCTVJERZriE4n5ti7T"
+    "DM3y7s7TAu/hIlV5p5ZphfdjldaoTuu0QQlt0lY/ory8vLy8vLzGvgblu9/VnlhDDglqIiz9c8Bxngh4HngZeAS8okfXjJ/zN+jX"
+    "ylhzY413COvVgR8DT/A/K3CskNr6Z2vyF9SUXY4="
+)
+
+
+def test_superblock_1(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(zlib.decompress(base64.b64decode(SUPERBLOCK_1)))
+    assert path.read_bytes()[8] == 1
+    with h5py.File(path, "r") as handle:
+        want = handle["x"][()]
+    assert_identical(want, numpy.arange(40, dtype="<i2"))
+    assert_direct(path, "x")
+    check(path, want)
+
+
+@pytest.mark.parametrize(("version", "low"), [(0, "EARLIEST"), (2, "V18"), (3, "V110"), (3, "V200")])
+def test_every_other_superblock(tmp_path: Path, version: int, low: str) -> None:
+    path = tmp_path / "x.h5"
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(getattr(h5py.h5f, f"LIBVER_{low}"), h5py.h5f.LIBVER_LATEST)
+    with h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, fapl=access)) as handle:
+        handle.create_dataset("plain", data=VALUES)
+        handle.create_dataset("g/x", data=VALUES, chunks=(1, 3), compression="gzip", maxshape=(None, None))
+    assert path.read_bytes()[8] == version
+    for name in ("plain", "g/x"):
+        assert_direct(path, name)
+        check(path, VALUES, name)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.h5ad", "x.loom", "x.mat", "x.nc", "x.csv.gz", "x", ".hidden", "a b.é"])
+def test_names_of_files_do_not_matter(tmp_path: Path, name: str) -> None:
+    # A file of MATLAB begins with a header of 512 bytes, netCDF's with what HDF5's do.
+    path = tmp_path / name
+    with h5py.File(path, "w", userblock_size=512 if name.endswith(".mat") else 0) as handle:
+        handle.create_dataset("x", data=VALUES, chunks=(7, 8), compression="gzip")
+    if name.endswith(".mat"):
+        with open(path, "r+b") as raw:
+            raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    assert_direct(path, "x")
+    check(path)

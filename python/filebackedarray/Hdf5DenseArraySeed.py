@@ -62,7 +62,8 @@ class Hdf5DenseArraySeed:
             dtype:
                 NumPy type of the array. Defaults to the type in the file; to any other, values are converted while
                 they are read, as :py:meth:`numpy.ndarray.astype` does. Strings of fixed length are ``S`` by default,
-                those of variable length ``U`` of the width that the longest needs; both can be read as ``U<n>``.
+                those of variable length ``U`` of the width that the longest needs; both can be read as ``U<n>``, or as
+                ``U`` or ``S`` of a width that all fit into.
 
             native_order:
                 Whether to keep HDF5's order of dimensions, from slowest to fastest changing. The array then has the
@@ -91,7 +92,10 @@ class Hdf5DenseArraySeed:
         self._dtype = numpy.dtype(dtype) if dtype is not None else self._stored_dtype
         # Strings of variable length: how wide an array of them must be is known when they have been read.
         self._has_strings = self._stored_dtype.kind == "O"
-        self._has_dtype = dtype is not None
+        # "U", "S" and str are of no width: of that which all values fit into.
+        self._has_dtype = dtype is not None and self._dtype.itemsize > 0
+        if self._dtype.itemsize == 0 and not self._has_strings:
+            self._dtype = numpy.empty(0, self._stored_dtype).astype(self._dtype).dtype
         self._needs_width = self._has_strings and not self._has_dtype
         if chunks is None:
             # Contiguous: whole rows of the fastest changing dimension.
@@ -108,7 +112,8 @@ class Hdf5DenseArraySeed:
         """
         if self._needs_width:
             strings = _read_strings(self, select([range(extent) for extent in self._shape], self._shape))
-            self._dtype = strings.dtype
+            as_bytes = self._dtype.kind == "S"
+            self._dtype = numpy.dtype(f"S{_width(strings.dtype)}") if as_bytes else strings.dtype
             self._needs_width = False
         return self._dtype
 
@@ -161,7 +166,7 @@ def extract_dense_array_Hdf5DenseArraySeed(
     order = slice(None) if x._native_order else slice(None, None, -1)
     if x._has_strings:
         output = _read_strings(x, selection)
-        if x.dtype.kind == "U" and output.dtype.itemsize > x.dtype.itemsize and not x._has_dtype:
+        if not x._has_dtype and _width(output.dtype) > _width(x.dtype):
             raise ValueError(
                 f"{engine_path(x._path)!r}, dataset {x._name!r} has strings that are longer than {x.dtype} holds:"
                 " it was changed; make the array anew"
@@ -177,6 +182,11 @@ def extract_dense_array_Hdf5DenseArraySeed(
         output = output[numpy.ix_(*selection.restore[order])]
     output = convert(output, x._dtype)
     return output if x._native_order else output.T
+
+
+def _width(dtype: numpy.dtype[Any]) -> int:
+    """Number of characters that a string of this type holds."""
+    return dtype.itemsize // 4 if dtype.kind == "U" else dtype.itemsize
 
 
 def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.NDArray[Any]:

@@ -3,6 +3,8 @@
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::SystemTime;
 
 use lru::LruCache;
 
@@ -49,7 +51,11 @@ impl Request {
     pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
         hdf5::provide_lzf(filters::decode_lzf);
         for _ in 0..ATTEMPTS {
-            let request = Self { source: Source::open(path)? };
+            let request = match open_settled(path) {
+                Ok(source) => Self { source },
+                Err(Error::Changing { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             let result = work(&request);
             match result {
                 Err(Error::Changing { .. }) => {}
@@ -141,6 +147,20 @@ impl Request {
             heaps: OnceLock::new(),
         })
     }
+}
+
+/// Opens a file in a state that differs from all later ones by its identity.
+fn open_settled(path: &Path) -> Result<Source> {
+    let source = Source::open(path)?;
+    let unsettled = source.identity().unsettled(SystemTime::now());
+    if unsettled.is_zero() {
+        return Ok(source);
+    }
+    thread::sleep(unsettled);
+    let source = Source::open(path)?;
+    // Still being written to. The next attempt waits again.
+    let settled = source.identity().unsettled(SystemTime::now()).is_zero();
+    if settled { Ok(source) } else { Err(Error::Changing { place: Place::file(path) }) }
 }
 
 /// Why a description is not kept.

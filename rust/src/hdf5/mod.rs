@@ -23,11 +23,13 @@ use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
 use hdf5_metno_sys::h5e::{
     H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
 };
-use hdf5_metno_sys::h5f::{H5F_ACC_RDONLY, H5Fclose, H5Fget_vfd_handle, H5Fopen};
+use hdf5_metno_sys::h5f::{H5F_ACC_RDONLY, H5F_ACC_SWMR_READ, H5Fclose, H5Fget_vfd_handle, H5Fopen};
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_file_id, H5Iget_type, hid_t};
 use hdf5_metno_sys::h5l::{H5L_info2_t, H5L_type_t, H5Lget_info2};
 use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
-use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5p::{
+    H5P_CLS_FILE_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_metadata_read_attempts,
+};
 use hdf5_metno_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
 
 pub use access::only_this_file;
@@ -151,12 +153,12 @@ struct Opened<'lib> {
 fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[u8]) -> Result<Opened<'lib>> {
     let place = Place::dataset(path, name);
     let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
-    let c_path = path_to_c(path)?;
-    // SAFETY: under the lock; a C string.
-    let file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
-    let file = library.id(file, H5Fclose, &Place::file(path))?;
+    let file = open_file(library, path)?;
     if file_identity(&file).is_none_or(|found| found != *identity) {
         return Err(Error::Changing { place: Place::file(path) });
+    }
+    if name.is_empty() {
+        return Err(not_found("it has no name"));
     }
     let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
     let access = Access::new(library, &place)?;
@@ -199,6 +201,41 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
     let elsewhere = file_identity(&owner).is_none_or(|found| found != *identity);
     Ok(Opened { dataset, elsewhere, file })
 }
+
+/// Opens a file for reading; if it is refused for being open for writing, as a reader beside a single writer (SWMR).
+///
+/// libhdf5 lets such a reader in only where the writer has said that it is one of that kind.
+fn open_file<'lib>(library: &'lib Library, path: &Path) -> Result<Id<'lib>> {
+    let place = Place::file(path);
+    let c_path = path_to_c(path)?;
+    // SAFETY: under the lock; a C string.
+    let mut file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
+    if file < 0 {
+        let failure = library.failure();
+        if failure.messages.iter().any(|message| message.starts_with(OPEN_FOR_WRITING)) {
+            // SAFETY: under the lock; a class of property lists that is part of the library, a new property
+            // list, and a C string.
+            unsafe {
+                let access = library.id(H5Pcreate(*H5P_CLS_FILE_ACCESS), H5Pclose, &place)?;
+                library.check(H5Pset_metadata_read_attempts(access.get(), ATTEMPTS), &place)?;
+                file = H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, access.get());
+            }
+        }
+        if file < 0 {
+            library.failure();
+            return Err(Error::Unreadable { place, message: failure.to_string() });
+        }
+    }
+    Ok(Id::new(library, file, H5Fclose))
+}
+
+/// How often libhdf5 may read metadata that do not match their checksum, which a writer may be just writing. It
+/// waits a nanosecond after the first time and twice as long after each further one: 17 ms in all. The default
+/// are 100 times, which for a damaged file means centuries.
+const ATTEMPTS: c_uint = 24;
+
+/// How libhdf5 refuses a file whose superblock says that somebody has it open for writing (`H5F_open`).
+const OPEN_FOR_WRITING: &str = "file is already open for write";
 
 /// The identity of the file that libhdf5 itself has open.
 #[cfg(unix)]
