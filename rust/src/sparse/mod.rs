@@ -395,7 +395,7 @@ impl<'r> Opened<'r> {
         let outside = || Error::Internal("indices outside of their chunk".into());
         let Some(values) = decoded.values() else {
             let mut fill = [0u64];
-            kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
+            kernel.convert(&dataset.fill_value()?, bytemuck::cast_slice_mut(&mut fill));
             room.clear();
             room.resize(len, fill[0]);
             return work.run(room);
