@@ -1,59 +1,101 @@
-//! Ways in for `fuzz/`, whose targets must reach what users do not: single filters, the planner.
+//! What `fuzz/` runs: each target makes what it can of any bytes, and checks what must hold whatever they are.
 //!
-//! Only with the feature `fuzzing`. Each function checks what must hold whatever its input, and panics if it
-//! does not.
+//! Only with the feature `fuzzing`. Targets return how much they may allocate at once, in bytes; who runs them
+//! counts. They panic when something does not hold. `tests/corpus.rs` runs them on the stored corpus.
 
-use crate::chunks::Grid;
-use crate::dataset::FilterStep;
-use crate::filters::{Pipeline, Scratch};
-use crate::plan::Plan;
-use crate::selection::Axis;
+// A target that cannot even begin is a failure of its own.
+#![allow(clippy::expect_used, clippy::panic)]
 
-/// Decodes `input` as a chunk of `len` bytes: either it comes out as long as that, or it is refused.
+mod decoders;
+mod files;
+mod matrix;
+mod planner;
+mod roundtrip;
+
+/// A target: from its input to the most bytes that it may allocate at once.
+pub type Target = fn(&[u8]) -> usize;
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("bitshuffle", decoders::bitshuffle),
+    ("blosc", |data| decoders::single(32001, data)),
+    ("blosc2", |data| decoders::single(32026, data)),
+    ("bzip2", |data| decoders::single(307, data)),
+    ("deflate", |data| decoders::single(1, data)),
+    ("file", files::mutated),
+    ("fletcher32", |data| decoders::single(3, data)),
+    ("heap", decoders::heap),
+    ("lz4", |data| decoders::single(32004, data)),
+    ("lzf", |data| decoders::single(32000, data)),
+    ("matrix", matrix::damaged),
+    ("pipeline", decoders::pipeline),
+    ("plan", planner::any),
+    ("roundtrip", roundtrip::any),
+    ("shuffle", decoders::shuffle),
+    ("szip", decoders::szip),
+    ("zstd", |data| decoders::single(32015, data)),
+];
+
+/// Runs the target of this name on `data`; the most bytes that it may allocate at once.
 ///
 /// # Panics
-/// When it comes out longer or shorter.
-pub fn decode(filters: &[(u32, Vec<u32>)], mask: u32, len: usize, input: &[u8]) {
-    let steps: Vec<FilterStep> = filters
-        .iter()
-        .map(|(id, values)| FilterStep { id: *id, name: String::new(), values: values.clone() })
-        .collect();
-    let pipeline = Pipeline::new(&steps);
-    let mut scratch = Scratch::default();
-    for _ in 0..2 {
-        // Twice with the same scratch, as a worker does: what one chunk leaves must not show in the next.
-        if pipeline.check_sizes(mask, input.len(), len).is_err() {
-            return;
-        }
-        let Ok(buffer) = scratch.input(input.len()) else { return };
-        buffer.copy_from_slice(input);
-        if let Ok(decoded) = pipeline.decode(mask, len, &mut scratch) {
-            assert_eq!(decoded.len(), len);
-        }
+/// When something that must hold does not, or there is no such target.
+pub fn run(name: &str, data: &[u8]) -> usize {
+    let (_, target) = TARGETS.iter().find(|target| target.0 == name).expect("a target of this name");
+    target(data)
+}
+
+/// Fuzzed bytes that are taken from the front; after their end, zeros.
+struct Input<'i>(&'i [u8]);
+
+impl<'i> Input<'i> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (bytes, rest) = self.0.split_at(self.0.len().min(N));
+        self.0 = rest;
+        std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0))
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn rest(self) -> &'i [u8] {
+        self.0
     }
 }
 
-/// Plans a selection: each element of the output comes from one chunk, from inside of it.
-///
-/// # Panics
-/// When one comes twice, from outside, or not at all.
-pub fn plan(shape: &[u64], chunk: &[u64], selection: &[Axis]) {
-    const MOST: usize = 4096;
-    let Ok(grid) = Grid::new(shape, chunk) else { return };
-    let Ok(plan) = Plan::new(grid, selection) else { return };
-    if plan.count() > MOST || plan.jobs() > MOST {
-        return;
-    }
-    let mut seen = vec![false; plan.count()];
-    for number in 0..plan.jobs() {
-        let job = plan.job(number);
-        for (piece, &len) in job.pieces.iter().zip(chunk) {
-            let (low, high) = piece.source_bounds();
-            assert!(low <= high && (high as u64) < len);
-        }
-        job.for_each(plan.lens(), |_, target| {
-            assert!(!std::mem::replace(&mut seen[target], true), "an element comes twice");
-        });
-    }
-    assert!(seen.iter().all(|&came| came), "an element does not come");
-}
+/// Numbers at which arithmetic goes wrong.
+const BOUNDARIES: [u64; 16] = [
+    0,
+    1,
+    2,
+    3,
+    0x7f,
+    0x80,
+    0xff,
+    0x100,
+    0x7fff,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 32,
+    i64::MAX as u64,
+    u64::MAX,
+];
