@@ -59,6 +59,10 @@ fn plan(shape: &[u64], chunk: &[u64], selection: &[Axis]) {
     if selection.iter().filter(listed).any(|axis| len(axis) > MOST) {
         return;
     }
+    // Chunks that no machine can address are refused before there is a plan (`Dataset::chunk_bytes`).
+    if chunk.iter().try_fold(1usize, |product, &len| product.checked_mul(len as usize)).is_none() {
+        return;
+    }
     let Ok(grid) = Grid::new(shape, chunk) else { return };
     let Ok(plan) = Plan::new(grid, selection) else { return };
     if plan.count() > MOST || plan.jobs() > MOST {
