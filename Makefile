@@ -31,8 +31,8 @@ demo: build
 	$(BIN)/python examples/demo.py $(FILE)
 
 test: build
-	if command -v cargo-nextest >/dev/null; then cargo nextest run --release -p filebackedarray; \
-	else cargo test --release -p filebackedarray --lib --tests; fi
+	if command -v cargo-nextest >/dev/null; then cargo nextest run --release -p filebackedarray --features fuzzing; \
+	else cargo test --release -p filebackedarray --features fuzzing --lib --tests; fi
 	$(BIN)/python -m pytest
 
 check: build
@@ -61,14 +61,19 @@ format:
 clean:
 	rm -rf $(VENV) target docs/_build
 
-# Each fuzz target for SECONDS_EACH seconds. cargo-fuzz asks for flags that a stable compiler has but does
-# not give to everybody; RUSTC_BOOTSTRAP gives them.
+# Each fuzz target for SECONDS_EACH seconds, from the stored corpus; what is new goes to fuzz/found. cargo-fuzz
+# asks for flags that a stable compiler has but does not give to everybody; RUSTC_BOOTSTRAP gives them.
+# `file` goes on after a crash, since libhdf5 has known ones: see docs/fuzzing.md for telling whose it is.
 SECONDS_EACH ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 fuzz: build
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --root $(VENV)
 	for target in $(FUZZ_TARGETS); do \
 		echo "== $$target"; \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=2048 \
-			-timeout=10 -print_final_stats=1 || exit 1; \
+		mkdir -p fuzz/found/$$target; \
+		case $$target in file) more="-fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1 -max_len=96";; \
+			*) more="-max_len=4096 -print_final_stats=1";; esac; \
+		ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 RUSTC_BOOTSTRAP=1 cargo fuzz run $$target \
+			fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=3072 \
+			-malloc_limit_mb=1000000 -detect_leaks=0 -timeout=10 $$more || [ $$target = file ] || exit 1; \
 	done

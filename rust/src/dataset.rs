@@ -1,5 +1,7 @@
 //! What a dataset is and where its bytes are: what `hdf5` finds out and everything else works from.
 
+use std::borrow::Cow;
+
 use crate::chunks::Grid;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
@@ -55,7 +57,7 @@ pub struct Dataset {
     pub element: ElementType,
     /// Where the values are.
     pub layout: Layout,
-    /// One value of `element`: what a chunk that was never written holds.
+    /// One value of `element`, what a chunk that was never written holds; empty if that is zero.
     pub fill: Vec<u8>,
     /// From where the addresses in references to strings of variable length count.
     pub base: u64,
@@ -70,6 +72,25 @@ impl Dataset {
         self.shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent)).ok_or_else(|| {
             Error::OutOfMemory(format!("a dataset of shape {:?} has too many elements", self.shape))
         })
+    }
+
+    /// One value of `element`: what a chunk that was never written holds.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]: values may be as long as the file says.
+    pub fn fill_value(&self) -> Result<Cow<'_, [u8]>> {
+        if !self.fill.is_empty() {
+            return Ok(Cow::Borrowed(&self.fill));
+        }
+        let mut zeros = Vec::new();
+        zeros.try_reserve_exact(self.element.size()).map_err(|_| {
+            Error::OutOfMemory(format!(
+                "a value of {} bytes is more than memory can hold",
+                self.element.size()
+            ))
+        })?;
+        zeros.resize(self.element.size(), 0);
+        Ok(Cow::Owned(zeros))
     }
 
     /// Shape of the file's chunks, if it has chunks.
@@ -91,8 +112,12 @@ impl Dataset {
                 let whole: Vec<u64> = self.shape.iter().map(|&extent| extent.max(1)).collect();
                 Grid::new(&self.shape, &whole)
             }
-            Layout::Chunked { chunk, .. } | Layout::Library { chunk: Some(chunk), .. } => {
-                Grid::new(&self.shape, chunk)
+            Layout::Chunked { chunk, .. } => Grid::new(&self.shape, chunk),
+            // What libhdf5 reads has not to be made room for past the end of the dataset.
+            Layout::Library { chunk: Some(chunk), .. } => {
+                let inside = |(&len, &extent): (&u64, &u64)| len.min(extent.max(1));
+                let chunk: Vec<u64> = chunk.iter().zip(&self.shape).map(inside).collect();
+                Grid::new(&self.shape, &chunk)
             }
             Layout::Contiguous(_) | Layout::Library { chunk: None, .. } => {
                 Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64))

@@ -383,7 +383,12 @@ impl ChunkReader<'_> {
             return reader.read_strings(&start, &count);
         }
         let decoded = self.decode(job, scratch, Form::AsStored, Keep::Nowhere)?;
-        let mut strings = vec![Vec::new(); count.iter().product::<u64>() as usize];
+        let mut strings = Vec::new();
+        let len = count.iter().product::<u64>() as usize;
+        strings
+            .try_reserve_exact(len)
+            .map_err(|_| Error::OutOfMemory(format!("{}: no memory for {len} strings", self.place)))?;
+        strings.resize(len, Vec::new());
         let Some(Values::AsStored(values)) = decoded.values() else { return Ok(strings) };
         let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
         let mut result = Ok(());
@@ -429,7 +434,13 @@ impl ChunkReader<'_> {
             self.heaps().put(reference.collection, Arc::clone(&collection));
             collection
         };
-        collection.string(reference).map(<[u8]>::to_vec).map_err(damaged)
+        let bytes = collection.string(reference).map_err(damaged)?;
+        // Any number of references may lead to the same long string.
+        let mut string = Vec::new();
+        let complaint = |_| self.complain(Complaint::OutOfMemory(bytes.len()), job);
+        string.try_reserve_exact(bytes.len()).map_err(complaint)?;
+        string.extend_from_slice(bytes);
+        Ok(string)
     }
 
     fn heaps(&self) -> MutexGuard<'_, LruCache<u64, Arc<Collection>>> {
@@ -448,6 +459,8 @@ impl ChunkReader<'_> {
             .zip(&self.dataset.shape)
             .fold(0u64, |at, (&index, &extent)| at * extent + index);
         let begin = address.saturating_add(first * element as u64);
+        // The first block is as long as any: if it cannot be in the file, no memory is asked for.
+        self.source.check(address, self.chunk_bytes as u64, place)?;
         let buffer = scratch.input(self.chunk_bytes).map_err(|complaint| self.complain(complaint, job))?;
         job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
             self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
@@ -510,7 +523,7 @@ impl Sweep<'_> {
             Some(Values::AsStored(values)) => output.chunk(number, values),
             Some(Values::InPlanes(planes)) => output.planes(number, planes),
             Some(Values::Narrow(_)) => Err(Error::Internal("narrow values where none were asked for".into())),
-            None => output.fill(number, &self.reader.dataset.fill),
+            None => output.fill(number, &self.reader.dataset.fill_value()?),
         }
     }
 

@@ -178,3 +178,39 @@ fn a_request_is_whole_or_stopped() {
         Err(error) => assert!(matches!(error, Error::Interrupted)),
     }
 }
+
+/// Memory of which there is little.
+#[derive(Debug)]
+struct Little;
+
+impl Array for Little {
+    fn allocate(count: usize, _: ElementType) -> Result<Self, Error> {
+        if count > 1 << 20 { Err(Error::OutOfMemory("little".into())) } else { Ok(Self) }
+    }
+    fn from_vec(_: Vec<u8>, _: ElementType) -> Result<Self, Error> {
+        Ok(Self)
+    }
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut []
+    }
+}
+
+#[test]
+fn what_a_file_only_claims_to_hold_takes_no_memory() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/claims.h5");
+    let strings = dense::inspect(&path, b"strings").unwrap();
+    assert_eq!((strings.element.size(), strings.fill.as_slice()), (2_000_000_000, &[][..]));
+    let matrix = Matrix {
+        path,
+        data: b"matrix/data".to_vec(),
+        indices: b"matrix/indices".to_vec(),
+        indptr: b"matrix/indptr".to_vec(),
+        shape: [9, 3],
+        by_column: true,
+    };
+    let types = Types { data: ElementType::F64, indices: ElementType::I32 };
+    let (rows, columns) = (Axis::all(9).unwrap(), Axis::Indices(vec![0, 2]));
+    // Each of the chunks that there are not would be listed, had the result not been made room for first.
+    let found = sparse::read::<Little>(&matrix, &rows, &columns, types, &Control::default());
+    assert!(matches!(found, Err(Error::OutOfMemory(_))), "{found:?}");
+}

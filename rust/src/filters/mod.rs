@@ -26,6 +26,10 @@ use self::bitshuffle::Bitshuffle;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
 
+/// Most bytes that a byte decodes to; of the codecs other than bzip2 and Blosc2.
+#[cfg(feature = "fuzzing")]
+pub(crate) const DENSE: usize = zstd::MOST;
+
 /// What is the matter with some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Complaint {
@@ -391,6 +395,15 @@ impl Scratch {
     /// [`Complaint::OutOfMemory`].
     pub fn input(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
         self.current.prepare(len)
+    }
+
+    /// Puts something else wherever a chunk left its bytes: what is not written anew does not go unnoticed.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn soil(&mut self) {
+        let bitshuffle::Workspace { block, planes, tile } = &mut self.codecs.work;
+        for buffer in [&mut self.current, &mut self.next, block, planes, tile] {
+            buffer.bytes.fill(0xa5);
+        }
     }
 
     /// What [`Self::input`] was filled with, or what that was decoded to.

@@ -29,6 +29,9 @@ use crate::identity::Identity;
 /// `HADDR_UNDEF`: no space was ever allocated.
 const NO_ADDRESS: u64 = u64::MAX;
 
+/// A message of an object header, such as a fill value, is shorter: its length has 16 bits.
+const MOST_OF_HEADER: usize = 1 << 16;
+
 /// Describes a dataset of the file of this identity. `decodes` says whether the direct path has all filters.
 ///
 /// # Errors
@@ -194,7 +197,7 @@ impl Description<'_> {
         missing.map(describe_missing)
     }
 
-    /// One value of what was never written: zero unless the dataset says otherwise.
+    /// One value of what was never written; nothing for zero, which it is unless the dataset says otherwise.
     fn fill(
         &self,
         plist: &Id<'_>,
@@ -202,7 +205,7 @@ impl Description<'_> {
         element: ElementType,
         stored_as_is: bool,
     ) -> Result<Vec<u8>> {
-        let mut fill = vec![0u8; element.size()];
+        let mut fill = Vec::new();
         let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
         // SAFETY: under the lock; an open property list, and room for one value of its own type.
         unsafe {
@@ -211,6 +214,13 @@ impl Description<'_> {
             // References to strings are never those of a user's fill value (`heap_base`).
             let is_value = element != ElementType::STRING;
             if is_value && stored_as_is && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+                if element.size() > MOST_OF_HEADER {
+                    return Err(Error::Damaged {
+                        place: self.place.clone(),
+                        message: format!("a fill value of {} bytes has no room in the file", element.size()),
+                    });
+                }
+                fill.resize(element.size(), 0);
                 self.library.check(
                     H5Pget_fill_value(plist.get(), datatype.get(), fill.as_mut_ptr().cast()),
                     &self.place,

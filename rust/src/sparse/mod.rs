@@ -409,7 +409,7 @@ impl<'r> Opened<'r> {
             }
             None => {
                 let mut fill = [0u64];
-                kernel.convert(&dataset.fill, bytemuck::cast_slice_mut(&mut fill));
+                kernel.convert(&dataset.fill_value()?, bytemuck::cast_slice_mut(&mut fill));
                 room.clear();
                 room.resize(len, fill[0]);
                 return work.run(room);

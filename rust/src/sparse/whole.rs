@@ -11,7 +11,7 @@ use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
 use crate::reader::{Decoded, Values};
 use crate::scatter::{Kernel, Output};
-use crate::selection::Axis;
+use crate::selection::{Axis, to_len};
 
 /// What a worker keeps between chunks.
 #[derive(Default)]
@@ -40,11 +40,14 @@ pub(super) fn read<A: Array>(
         *end += len as u64;
         Some(*end)
     }));
+    // Before the plans, which list all chunks that are touched: there may be as many as the file says, whether it
+    // holds them or not.
+    let count = to_len(pointers.last().copied().unwrap_or(0))?;
+    let mut indices = A::allocate(count, target.indices)?;
+    let mut values = A::allocate(count, target.data)?;
     let selection = [joined(&stretches)];
     let index_plan = Plan::new(opened.indices.grid().clone(), &selection)?;
     let data_plan = Plan::new(opened.data.grid().clone(), &selection)?;
-    let mut indices = A::allocate(index_plan.count(), target.indices)?;
-    let mut values = A::allocate(data_plan.count(), target.data)?;
 
     let increasing = AtomicBool::new(true);
     let edges = Mutex::new(Vec::new());

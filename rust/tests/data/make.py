@@ -1,4 +1,4 @@
-"""Write small.h5: what rust/tests/read.rs expects, written by another implementation.
+"""Write small.h5 and claims.h5: what rust/tests/read.rs expects, written by another implementation.
 
 Run with h5py installed: python rust/tests/data/make.py
 """
@@ -10,8 +10,18 @@ import numpy
 import scipy.sparse
 
 
+def claims() -> None:
+    """Write a file that says there is much more than it holds."""
+    with h5py.File(Path(__file__).with_name("claims.h5"), "w", libver="latest") as file:
+        file.create_dataset("strings", (1,), "S2000000000", chunks=(1,))
+        file["matrix/indptr"] = numpy.array([0, 2**40, 2**40 + 1, 2**41], "<u8")
+        for name in ("data", "indices"):
+            file.create_dataset(f"matrix/{name}", (2**41,), "<u4", chunks=(1,))
+
+
 def main() -> None:
-    """Write the file beside this script."""
+    """Write the files beside this script."""
+    claims()
     rows, columns = numpy.indices((20, 13))
     values = (rows * 100 + columns).astype(">i4")
     matrix = scipy.sparse.csc_matrix(numpy.where((rows + columns) % 3 == 0, values, 0))
