@@ -41,7 +41,7 @@ impl Request {
     /// # Errors
     /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still.
     pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
-        hdf5::provide_lzf(filters::decode_lzf);
+        hdf5::provide(filters::undo);
         for _ in 0..ATTEMPTS {
             let request = Self { source: Source::open(path)? };
             let result = work(&request);
@@ -110,15 +110,25 @@ impl Request {
                 pipeline: Pipeline::new(filters),
                 partial_unfiltered: *partial_unfiltered,
             },
-            Layout::Library { .. } => Backend::Library(hdf5::Reader::open(
-                self.path(),
-                &self.source.identity(),
-                name,
-                dataset.element,
-            )?),
+            Layout::Library { filters, .. } => {
+                let identity = self.source.identity();
+                let filtered = if filters.is_empty() {
+                    None
+                } else {
+                    let index = hdf5::chunk_index(self.path(), &identity, name, &grid)?;
+                    Some((index, Pipeline::new(filters)))
+                };
+                Backend::Library { reader: Arc::new(self.by_library(name, dataset.element)?), filtered }
+            }
         };
-        let chunk_bytes = dataset.chunk_bytes(&grid)?;
+        // Of what libhdf5 reads, no more than the wanted box of a chunk is ever asked for.
+        let chunk_bytes = match &backend {
+            Backend::Library { .. } => 0,
+            _ => dataset.chunk_bytes(&grid)?,
+        };
         Ok(ChunkReader {
+            request: self,
+            name: name.to_vec(),
             source: &self.source,
             dataset,
             grid,
@@ -127,7 +137,12 @@ impl Request {
             backend,
             kept: Mutex::new(None),
             heaps: OnceLock::new(),
+            opened: Mutex::new(None),
         })
+    }
+
+    fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
+        hdf5::Reader::open(self.path(), &self.source.identity(), name, element)
     }
 }
 
@@ -147,8 +162,16 @@ impl From<Error> for Uncached {
 enum Backend {
     Compact,
     Contiguous(Option<u64>),
-    Chunked { index: Arc<ChunkIndex>, pipeline: Pipeline, partial_unfiltered: bool },
-    Library(hdf5::Reader),
+    Chunked {
+        index: Arc<ChunkIndex>,
+        pipeline: Pipeline,
+        partial_unfiltered: bool,
+    },
+    /// With the index and the pipeline of chunks that are filtered, to be checked before libhdf5 decodes them.
+    Library {
+        reader: Arc<hdf5::Reader>,
+        filtered: Option<(ChunkIndex, Pipeline)>,
+    },
 }
 
 /// A chunk as it was asked for.
@@ -159,15 +182,27 @@ pub(crate) enum Decoded<'s> {
     Narrow(&'s [u8]),
     /// The same, decoded by an earlier job.
     Kept(Arc<Vec<u8>>),
+    /// Of its values only the box of [`Job::bounds`].
+    Boxed(&'s [u8]),
     /// It was never written: all its values are the dataset's fill value.
     Missing,
+}
+
+/// What came of a chunk on the direct path; values stand in the scratch.
+enum Found {
+    Values,
+    Narrow,
+    Kept(Arc<Vec<u8>>),
+    Missing,
+    /// The complaint is [`Complaint::Unknown`].
+    Unknown(Complaint),
 }
 
 impl Decoded<'_> {
     /// The values as they stand in memory, unless the chunk was never written.
     pub(crate) fn values(&self) -> Option<&[u8]> {
         match self {
-            Self::Values(values) | Self::Narrow(values) => Some(values),
+            Self::Values(values) | Self::Narrow(values) | Self::Boxed(values) => Some(values),
             Self::Kept(values) => Some(values),
             Self::Missing => None,
         }
@@ -176,6 +211,8 @@ impl Decoded<'_> {
 
 /// Decodes the chunks of one dataset; used by many threads at once.
 pub(crate) struct ChunkReader<'r> {
+    request: &'r Request,
+    name: Vec<u8>,
     source: &'r Source,
     dataset: Arc<Dataset>,
     grid: Grid,
@@ -186,6 +223,8 @@ pub(crate) struct ChunkReader<'r> {
     kept: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
+    /// The dataset as libhdf5 has it open, once a chunk was met that only it can read.
+    opened: Mutex<Option<Arc<hdf5::Reader>>>,
 }
 
 impl ChunkReader<'_> {
@@ -235,9 +274,10 @@ impl ChunkReader<'_> {
 
     /// Writes what job `number` wants of its chunk.
     pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
-        match decoded.values() {
-            Some(values) => output.chunk(number, values),
-            None => output.fill(number, &self.dataset.fill),
+        match (decoded, decoded.values()) {
+            (Decoded::Boxed(_), Some(values)) => output.boxed(number, values),
+            (_, Some(values)) => output.chunk(number, values),
+            (_, None) => output.fill(number, &self.dataset.fill),
         }
     }
 
@@ -256,7 +296,7 @@ impl ChunkReader<'_> {
                 Kernel::new(ElementType::U32, element)?.convert(values, &mut wide);
                 *self.kept() = Some((job.linear, Arc::new(wide)));
             }
-            Decoded::Kept(_) | Decoded::Missing => {}
+            Decoded::Boxed(_) | Decoded::Kept(_) | Decoded::Missing => {}
         }
         Ok(())
     }
@@ -270,17 +310,22 @@ impl ChunkReader<'_> {
         self.decode_as(job, scratch, false)
     }
 
-    /// The same for integers; what fits into 32 bits may come out as such.
+    /// The same for integers along one axis; what fits into 32 bits may come out as such, but the values are never
+    /// [`Decoded::Boxed`].
     pub(crate) fn decode_integers<'s>(
         &'s self,
         job: &Job<'_>,
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>> {
-        let narrow = self.dataset.element.size() == 8 && self.dataset.element.is_little_endian();
-        self.decode_as(job, scratch, narrow && cfg!(target_endian = "little"))
+        self.decode_as(job, scratch, true)
     }
 
-    fn decode_as<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch, narrow: bool) -> Result<Decoded<'s>> {
+    fn decode_as<'s>(
+        &'s self,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+        integers: bool,
+    ) -> Result<Decoded<'s>> {
         match &self.backend {
             Backend::Compact => match &self.dataset.layout {
                 Layout::Compact(values) => Ok(Decoded::Values(values)),
@@ -289,40 +334,117 @@ impl ChunkReader<'_> {
             Backend::Contiguous(None) => Ok(Decoded::Missing),
             Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
             Backend::Chunked { index, pipeline, partial_unfiltered } => {
-                if let Some((_, values)) = self.kept().as_ref().filter(|kept| kept.0 == job.linear) {
-                    return Ok(Decoded::Kept(Arc::clone(values)));
-                }
-                let Some(chunk) = index.get(job.linear) else { return Ok(Decoded::Missing) };
-                let place = || self.place.chunk(&job.offset);
                 let unfiltered = *partial_unfiltered && self.grid.is_partial(&job.offset);
-                let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
-                let complain = |complaint| self.complain(complaint, job);
-                // Before any memory is asked for: what the file claims has to be possible.
-                let stored = usize::try_from(chunk.size).map_err(|_| {
-                    complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size)))
-                })?;
-                pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
-                self.source.check(chunk.address, chunk.size, place)?;
-                let buffer = scratch.input(stored).map_err(complain)?;
-                self.source.read_at(chunk.address, buffer, place)?;
-                if narrow {
-                    return match pipeline.decode_narrow(mask, self.chunk_bytes, scratch).map_err(complain)? {
-                        Narrowed::Yes(values) => Ok(Decoded::Narrow(values)),
-                        Narrowed::No(values) => Ok(Decoded::Values(values)),
-                    };
+                match self.chunk(index, pipeline, unfiltered, job, scratch, integers)? {
+                    Found::Values => Ok(Decoded::Values(scratch.filled())),
+                    Found::Narrow => Ok(Decoded::Narrow(scratch.filled())),
+                    Found::Kept(values) => Ok(Decoded::Kept(values)),
+                    Found::Missing => Ok(Decoded::Missing),
+                    Found::Unknown(complaint) => {
+                        let reader = self.instead(complaint, job)?;
+                        self.by_library(&reader, job, scratch, integers)
+                    }
                 }
-                let decoded = pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
-                Ok(Decoded::Values(decoded))
             }
-            Backend::Library(reader) => {
-                let complain = |complaint| self.complain(complaint, job);
-                let buffer = scratch.input(self.chunk_bytes).map_err(complain)?;
-                let (start, count) = job.bounds();
-                let element = self.dataset.element.size();
-                reader.read(&job.offset, self.grid.chunk(), &start, &count, element, buffer)?;
-                Ok(Decoded::Values(scratch.filled()))
+            Backend::Library { reader, filtered } => {
+                if let (Some((index, pipeline)), Some(len)) = (filtered, reader.chunk_bytes())
+                    && let Some(chunk) = index.get(job.linear)
+                {
+                    // Before libhdf5 asks for memory because the file says so.
+                    let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+                    pipeline
+                        .check_sizes(chunk.filter_mask, bytes(chunk.size), bytes(len))
+                        .and_then(|()| filters::check_memory(bytes(len)))
+                        .map_err(|complaint| self.complain(complaint, job))?;
+                }
+                self.by_library(reader, job, scratch, integers)
             }
         }
+    }
+
+    /// Decodes a chunk on the direct path.
+    fn chunk(
+        &self,
+        index: &ChunkIndex,
+        pipeline: &Pipeline,
+        unfiltered: bool,
+        job: &Job<'_>,
+        scratch: &mut Scratch,
+        integers: bool,
+    ) -> Result<Found> {
+        if let Some((_, values)) = self.kept().as_ref().filter(|kept| kept.0 == job.linear) {
+            return Ok(Found::Kept(Arc::clone(values)));
+        }
+        let Some(chunk) = index.get(job.linear) else { return Ok(Found::Missing) };
+        let place = || self.place.chunk(&job.offset);
+        let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
+        let complain = |complaint| self.complain(complaint, job);
+        // Before any memory is asked for: what the file claims has to be possible.
+        let stored = usize::try_from(chunk.size)
+            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
+        pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
+        self.source.check(chunk.address, chunk.size, place)?;
+        let buffer = scratch.input(stored).map_err(complain)?;
+        self.source.read_at(chunk.address, buffer, place)?;
+        let narrow = integers && self.dataset.element.size() == 8 && self.dataset.element.is_little_endian();
+        let decoded = if narrow && cfg!(target_endian = "little") {
+            let narrowed = pipeline.decode_narrow(mask, self.chunk_bytes, scratch);
+            narrowed.map(
+                |narrowed| if matches!(narrowed, Narrowed::Yes(_)) { Found::Narrow } else { Found::Values },
+            )
+        } else {
+            pipeline.decode(mask, self.chunk_bytes, scratch).map(|_| Found::Values)
+        };
+        match decoded {
+            Err(unknown @ Complaint::Unknown { .. }) => Ok(Found::Unknown(unknown)),
+            decoded => decoded.map_err(complain),
+        }
+    }
+
+    /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
+    fn instead(&self, complaint: Complaint, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = opened.as_ref() {
+            return Ok(Arc::clone(reader));
+        }
+        let has_plugin = matches!(complaint, Complaint::Unknown { filter, .. } if hdf5::has_plugin(filter));
+        // libhdf5 hands strings out, not the references to them that the direct path goes on from.
+        if !has_plugin || self.dataset.element == ElementType::STRING {
+            return Err(self.complain(complaint, job));
+        }
+        let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
+        *opened = Some(Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// Reads the wanted box of a chunk by libhdf5. Along the one axis of integers, all before it is there too, as
+    /// anything.
+    fn by_library<'s>(
+        &self,
+        reader: &hdf5::Reader,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+        integers: bool,
+    ) -> Result<Decoded<'s>> {
+        let complain = |complaint| self.complain(complaint, job);
+        let (start, count) = job.bounds();
+        let before = match (integers, start.first(), job.offset.first()) {
+            (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
+            (true, ..) => return Err(Error::Internal(format!("{}: not one axis of integers", self.place))),
+            (false, ..) => 0,
+        };
+        let bytes =
+            count.iter().try_fold(self.dataset.element.size() as u64, |bytes, &len| bytes.checked_mul(len));
+        let before = before.checked_mul(self.dataset.element.size() as u64);
+        let (before, all) = before
+            .zip(bytes)
+            .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
+            .and_then(|(before, all)| Some((usize::try_from(before).ok()?, usize::try_from(all).ok()?)))
+            .ok_or_else(|| complain(Complaint::OutOfMemory(usize::MAX)))?;
+        let buffer = scratch.input(all).map_err(complain)?;
+        reader.read(&job.offset, &start, &count, self.dataset.element.size(), &mut buffer[before..])?;
+        let values = scratch.filled();
+        Ok(if integers { Decoded::Values(values) } else { Decoded::Boxed(values) })
     }
 
     fn complain(&self, complaint: Complaint, job: &Job<'_>) -> Error {
@@ -332,12 +454,16 @@ impl ChunkReader<'_> {
             Complaint::OutOfMemory(bytes) => {
                 Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
             }
-            Complaint::Unknown => {
-                let missing = match &self.dataset.layout {
-                    Layout::Chunked { missing: Some(missing), .. } => missing,
-                    _ => "of an unknown kind",
+            Complaint::Unknown { filter, what } => {
+                let step = match &self.dataset.layout {
+                    Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
+                        filters.iter().find(|step| step.id == filter)
+                    }
+                    Layout::Compact(_) | Layout::Contiguous(_) => None,
                 };
-                Error::Filter { place, message: format!("nothing at hand decodes its filter {missing}") }
+                let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
+                let what = if what.is_empty() { what } else { format!("{what} of ") };
+                Error::Filter { place, message: format!("nothing at hand decodes {what}its filter {step}") }
             }
         }
     }
@@ -345,7 +471,7 @@ impl ChunkReader<'_> {
     /// The strings of variable length that a job wants, at their places in its box; the others are empty.
     pub(crate) fn strings(&self, job: &Job<'_>, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>> {
         let (start, count) = job.bounds();
-        if let Backend::Library(reader) = &self.backend {
+        if let Backend::Library { reader, .. } = &self.backend {
             return reader.read_strings(&start, &count);
         }
         let decoded = self.decode(job, scratch)?;
