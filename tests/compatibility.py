@@ -25,11 +25,6 @@ import real
 from filebackedarray import Hdf5DenseArraySeed, _core
 from isolated import Isolated
 
-#: Filters that may raise NotImplementedError until there is a decoder for them, by id.
-NOT_YET: dict[int, str] = {
-    4: "szip, in a pipeline with nbit, which is left to libhdf5",
-}
-
 #: Filters that are left to plugins of libhdf5, and raise NotImplementedError where there are none.
 BY_PLUGIN: dict[int, str] = {
     32002: "a zlib plugin of the HDF Group's examples",
@@ -235,7 +230,7 @@ def problem(row: Row, state: str, detail: str, exception: str) -> str | None:
     if state != "refused" or row.get("read") != "ok":
         return None
     filters = {*row.get("filters", ())}
-    if exception == "NotImplementedError" and filters & (NOT_YET.keys() | BY_PLUGIN.keys()):
+    if exception == "NotImplementedError" and filters & BY_PLUGIN.keys():
         return None
     unreadable = "hash_note" in row or (row["kind"] == "other" and not is_text_or_complex(row))
     return None if unreadable and exception == "TypeError" else f"refused: {detail}"

@@ -41,7 +41,7 @@ FILTERS: dict[str, Filter] = {
     "bzip2-1": hdf5plugin.BZip2(blocksize=1),
     **{
         f"blosc-{cname}-{('plain', 'bytes', 'bits')[shuffle]}": blosc(cname, shuffle)
-        for cname in ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+        for cname in ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
         for shuffle in (0, 1, 2)
     },
     **{
@@ -102,6 +102,21 @@ def test_every_element_size_and_length(tmp_path: Path, name: str, dtype: str) ->
             with h5py.File(path, "w") as handle:
                 handle.create_dataset("x", data=values, chunks=(length,), **FILTERS[name])
             check(path, values)
+
+
+@pytest.mark.parametrize("dtype", ["|S3", "|S7", "|S12", "|S40", "|S300", "<c16"])
+@pytest.mark.parametrize("name", [name for name in FILTERS if not name.startswith("szip")])
+def test_elements_of_odd_sizes(tmp_path: Path, name: str, dtype: str) -> None:
+    kind = numpy.dtype(dtype)
+    for length in (1, 9, 137, 2003):
+        numbers = contents("<i8", length)
+        for values in (numbers["walk"], numbers["counts"] * 1_000_003):
+            path = tmp_path / "x.h5"
+            with h5py.File(path, "w") as handle:
+                handle.create_dataset("x", data=values.astype(kind), chunks=(length,), **FILTERS[name])
+            assert_direct(path, "x")
+            got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
+            assert_identical(got, values.astype(kind))
 
 
 @pytest.mark.parametrize("before", ["shuffle", "fletcher32", "shuffle-fletcher32"])
@@ -206,8 +221,10 @@ def test_damaged_chunks(tmp_path: Path, name: str) -> None:
         write_damaged(path, start + byte, bytes([stored[byte] ^ bit]))
         try:
             got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
+            # The latter of versions and codecs of Blosc that there are none of yet.
             assert "chunk" in str(error)  # noqa: PT017
+            assert isinstance(error, OSError) or name.startswith("blosc")  # noqa: PT017
         else:
             assert got.shape == values.shape
         write_damaged(path, start + byte, stored[byte : byte + 1])

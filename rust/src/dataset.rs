@@ -45,6 +45,8 @@ pub enum Layout {
         reason: String,
         /// Shape of a chunk, if there are chunks.
         chunk: Option<Vec<u64>>,
+        /// The filters of the chunks, if the chunks are in the file itself.
+        filters: Vec<FilterStep>,
     },
 }
 

@@ -11,6 +11,7 @@ use lru::LruCache;
 use crate::cache::{self, Chunk, Chunks, Key};
 use crate::chunks::{ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
+use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Pipeline, Scratch};
 use crate::hdf5;
@@ -49,7 +50,7 @@ impl Request {
     /// # Errors
     /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still.
     pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
-        hdf5::provide_lzf(filters::decode_lzf);
+        hdf5::provide(filters::undo);
         for _ in 0..ATTEMPTS {
             let request = match open_settled(path) {
                 Ok(source) => Self { source },
@@ -127,15 +128,25 @@ impl Request {
                     partial_unfiltered: *partial_unfiltered,
                 }
             }
-            Layout::Library { .. } => Backend::Library(hdf5::Reader::open(
-                self.path(),
-                &self.source.identity(),
-                name,
-                dataset.element,
-            )?),
+            Layout::Library { filters, .. } => {
+                let identity = self.source.identity();
+                let filtered = if filters.is_empty() {
+                    None
+                } else {
+                    let index = hdf5::chunk_index(self.path(), &identity, name, &grid)?;
+                    Some((index, Pipeline::new(filters)))
+                };
+                Backend::Library { reader: Arc::new(self.by_library(name, dataset.element)?), filtered }
+            }
         };
-        let chunk_bytes = dataset.chunk_bytes(&grid)?;
+        // Of what libhdf5 reads, no more than the wanted box of a chunk is ever asked for.
+        let chunk_bytes = match &backend {
+            Backend::Library { .. } => 0,
+            _ => dataset.chunk_bytes(&grid)?,
+        };
         Ok(ChunkReader {
+            request: self,
+            name: name.to_vec(),
             source: &self.source,
             dataset,
             grid,
@@ -145,7 +156,12 @@ impl Request {
             cached,
             shared: Mutex::new(None),
             heaps: OnceLock::new(),
+            opened: Mutex::new(None),
         })
+    }
+
+    fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
+        hdf5::Reader::open(self.path(), &self.source.identity(), name, element)
     }
 }
 
@@ -179,8 +195,16 @@ impl From<Error> for Uncached {
 enum Backend {
     Compact,
     Contiguous(Option<u64>),
-    Chunked { index: Arc<ChunkIndex>, pipeline: Pipeline, partial_unfiltered: bool },
-    Library(hdf5::Reader),
+    Chunked {
+        index: Arc<ChunkIndex>,
+        pipeline: Pipeline,
+        partial_unfiltered: bool,
+    },
+    /// With the index and the pipeline of chunks that are filtered, to be checked before libhdf5 decodes them.
+    Library {
+        reader: Arc<hdf5::Reader>,
+        filtered: Option<(ChunkIndex, Pipeline)>,
+    },
 }
 
 /// A chunk as it was asked for.
@@ -200,6 +224,8 @@ pub(crate) enum Values<'s> {
     AsStored(&'s [u8]),
     /// 64-bit integers of which none needs more than 32 bits, as native 32-bit unsigned ones.
     Narrow(&'s [u8]),
+    /// Of the values only the box of [`Job::bounds`].
+    Boxed(&'s [u8]),
     /// Still to be put together.
     InPlanes(Planes<'s>),
 }
@@ -208,9 +234,21 @@ pub(crate) enum Values<'s> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     AsStored,
-    Narrow,
+    /// Integers along one axis, from the chunk's beginning on, which may be narrowed.
+    Integers,
     /// Elements of so many bytes, still in planes.
     InPlanes(usize),
+}
+
+/// What came of a chunk on the direct path; values stand in the scratch.
+enum Found {
+    Values,
+    Narrow,
+    InPlanes(usize),
+    Kept(Arc<Chunk>),
+    Missing,
+    /// The complaint is [`Complaint::Unknown`].
+    Unknown(Complaint),
 }
 
 impl Decoded<'_> {
@@ -227,6 +265,8 @@ impl Decoded<'_> {
 
 /// Decodes the chunks of one dataset; used by many threads at once.
 pub(crate) struct ChunkReader<'r> {
+    request: &'r Request,
+    name: Vec<u8>,
     source: &'r Source,
     dataset: Arc<Dataset>,
     grid: Grid,
@@ -239,6 +279,8 @@ pub(crate) struct ChunkReader<'r> {
     shared: Mutex<Option<(u64, Arc<Chunk>)>>,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
+    /// The dataset as libhdf5 has it open, once a chunk was met that only it can read.
+    opened: Mutex<Option<Arc<hdf5::Reader>>>,
 }
 
 impl ChunkReader<'_> {
@@ -282,7 +324,7 @@ impl ChunkReader<'_> {
     fn known(&self, linear: u64, form: Form) -> Option<Arc<Chunk>> {
         let shared =
             self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
-        shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Narrow || !chunk.narrow)
+        shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Integers || !chunk.narrow)
     }
 
     /// Decodes the chunk of a job, at least as far as the job wants it.
@@ -301,62 +343,139 @@ impl ChunkReader<'_> {
             Backend::Contiguous(None) => Ok(Decoded::Missing),
             Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
             Backend::Chunked { index, pipeline, partial_unfiltered } => {
-                let Some(chunk) = index.get(job.linear) else { return Ok(Decoded::Missing) };
-                if let Some(known) = self.known(job.linear, form) {
-                    return Ok(Decoded::Kept(known));
-                }
-                let place = || self.place.chunk(&job.offset);
                 let unfiltered = *partial_unfiltered && self.grid.is_partial(&job.offset);
-                let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
-                let complain = |complaint| self.complain(complaint, job);
-                // Before any memory is asked for: what the file claims has to be possible.
-                let stored = usize::try_from(chunk.size).map_err(|_| {
-                    complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size)))
-                })?;
-                pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
-                self.source.check(chunk.address, chunk.size, place)?;
-                let buffer = scratch.input(stored).map_err(complain)?;
-                self.source.read_at(chunk.address, buffer, place)?;
-                let (mut narrow, mut in_planes) = (false, None);
-                match form {
-                    // What is kept is put together once.
-                    Form::InPlanes(element) if keep == Keep::Nowhere => {
-                        let planes = pipeline.decode_to_planes(mask, self.chunk_bytes, element, scratch);
-                        in_planes = planes.map_err(complain)?.then_some(element);
-                    }
-                    Form::Narrow => {
-                        let small = pipeline.decode_narrow(mask, self.chunk_bytes, scratch);
-                        narrow = small.map_err(complain)?;
-                    }
-                    Form::InPlanes(_) | Form::AsStored => {
-                        pipeline.decode(mask, self.chunk_bytes, scratch).map_err(complain)?;
+                match self.chunk(index, pipeline, unfiltered, job, scratch, form, keep)? {
+                    Found::Values => Ok(Decoded::Here(Values::AsStored(scratch.filled()))),
+                    Found::Narrow => Ok(Decoded::Here(Values::Narrow(scratch.filled()))),
+                    Found::InPlanes(element) => Planes::new(scratch.filled(), element)
+                        .map(|planes| Decoded::Here(Values::InPlanes(planes)))
+                        .ok_or_else(|| Error::Internal("a part of an element".into())),
+                    Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
+                    Found::Missing => Ok(Decoded::Missing),
+                    Found::Unknown(complaint) => {
+                        let reader = self.instead(complaint, job)?;
+                        self.by_library(&reader, job, scratch, form)
                     }
                 }
-                if keep == Keep::Nowhere {
-                    let values = scratch.filled();
-                    let planes = in_planes.and_then(|element| Planes::new(values, element));
-                    return Ok(Decoded::Here(match planes {
-                        Some(planes) => Values::InPlanes(planes),
-                        None if narrow => Values::Narrow(values),
-                        None => Values::AsStored(values),
-                    }));
-                }
-                let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
-                match (keep, self.cached) {
-                    (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
-                    _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
-                }
-                Ok(Decoded::Kept(chunk))
             }
-            Backend::Library(reader) => {
-                let complain = |complaint| self.complain(complaint, job);
-                let buffer = scratch.input(self.chunk_bytes).map_err(complain)?;
-                let (start, count) = job.bounds();
-                let element = self.dataset.element.size();
-                reader.read(&job.offset, self.grid.chunk(), &start, &count, element, buffer)?;
-                Ok(Decoded::Here(Values::AsStored(scratch.filled())))
+            Backend::Library { reader, filtered } => {
+                if let (Some((index, pipeline)), Some(len)) = (filtered, reader.chunk_bytes())
+                    && let Some(chunk) = index.get(job.linear)
+                {
+                    // Before libhdf5 asks for memory because the file says so.
+                    let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+                    pipeline
+                        .check_sizes(chunk.filter_mask, bytes(chunk.size), bytes(len))
+                        .and_then(|()| filters::check_memory(bytes(len)))
+                        .map_err(|complaint| self.complain(complaint, job))?;
+                }
+                self.by_library(reader, job, scratch, form)
             }
         }
+    }
+
+    /// Decodes a chunk on the direct path.
+    #[allow(clippy::too_many_arguments)]
+    fn chunk(
+        &self,
+        index: &ChunkIndex,
+        pipeline: &Pipeline,
+        unfiltered: bool,
+        job: &Job<'_>,
+        scratch: &mut Scratch,
+        form: Form,
+        keep: Keep,
+    ) -> Result<Found> {
+        let Some(chunk) = index.get(job.linear) else { return Ok(Found::Missing) };
+        if let Some(known) = self.known(job.linear, form) {
+            return Ok(Found::Kept(known));
+        }
+        let place = || self.place.chunk(&job.offset);
+        let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
+        let complain = |complaint| self.complain(complaint, job);
+        // Before any memory is asked for: what the file claims has to be possible.
+        let stored = usize::try_from(chunk.size)
+            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
+        pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
+        self.source.check(chunk.address, chunk.size, place)?;
+        let buffer = scratch.input(stored).map_err(complain)?;
+        self.source.read_at(chunk.address, buffer, place)?;
+        let element = self.dataset.element;
+        let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
+        let len = self.chunk_bytes;
+        let decoded = match form {
+            // What is kept is put together once.
+            Form::InPlanes(element) if keep == Keep::Nowhere => {
+                let in_planes = pipeline.decode_to_planes(mask, len, element, scratch);
+                in_planes.map(|in_planes| if in_planes { Found::InPlanes(element) } else { Found::Values })
+            }
+            Form::Integers if may_narrow => {
+                let narrow = pipeline.decode_narrow(mask, len, scratch);
+                narrow.map(|narrow| if narrow { Found::Narrow } else { Found::Values })
+            }
+            _ => pipeline.decode(mask, len, scratch).map(|()| Found::Values),
+        };
+        let found = match decoded {
+            Err(unknown @ Complaint::Unknown { .. }) => return Ok(Found::Unknown(unknown)),
+            decoded => decoded.map_err(complain)?,
+        };
+        if keep == Keep::Nowhere {
+            return Ok(found);
+        }
+        let narrow = matches!(found, Found::Narrow);
+        let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
+        match (keep, self.cached) {
+            (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
+            _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
+        }
+        Ok(Found::Kept(chunk))
+    }
+
+    /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
+    fn instead(&self, complaint: Complaint, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = opened.as_ref() {
+            return Ok(Arc::clone(reader));
+        }
+        let has_plugin = matches!(complaint, Complaint::Unknown { filter, .. } if hdf5::has_plugin(filter));
+        // libhdf5 hands strings out, not the references to them that the direct path goes on from.
+        if !has_plugin || self.dataset.element == ElementType::STRING {
+            return Err(self.complain(complaint, job));
+        }
+        let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
+        *opened = Some(Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// Reads the wanted box of a chunk by libhdf5. Along the one axis of integers, all before it is there too, as
+    /// anything.
+    fn by_library<'s>(
+        &self,
+        reader: &hdf5::Reader,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+        form: Form,
+    ) -> Result<Decoded<'s>> {
+        let integers = form == Form::Integers;
+        let complain = |complaint| self.complain(complaint, job);
+        let (start, count) = job.bounds();
+        let before = match (integers, start.first(), job.offset.first()) {
+            (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
+            (true, ..) => return Err(Error::Internal(format!("{}: not one axis of integers", self.place))),
+            (false, ..) => 0,
+        };
+        let bytes =
+            count.iter().try_fold(self.dataset.element.size() as u64, |bytes, &len| bytes.checked_mul(len));
+        let before = before.checked_mul(self.dataset.element.size() as u64);
+        let (before, all) = before
+            .zip(bytes)
+            .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
+            .and_then(|(before, all)| Some((usize::try_from(before).ok()?, usize::try_from(all).ok()?)))
+            .ok_or_else(|| complain(Complaint::OutOfMemory(usize::MAX)))?;
+        let buffer = scratch.input(all).map_err(complain)?;
+        reader.read(&job.offset, &start, &count, self.dataset.element.size(), &mut buffer[before..])?;
+        let values = scratch.filled();
+        Ok(Decoded::Here(if integers { Values::AsStored(values) } else { Values::Boxed(values) }))
     }
 
     fn complain(&self, complaint: Complaint, job: &Job<'_>) -> Error {
@@ -366,12 +485,16 @@ impl ChunkReader<'_> {
             Complaint::OutOfMemory(bytes) => {
                 Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
             }
-            Complaint::Unknown => {
-                let missing = match &self.dataset.layout {
-                    Layout::Chunked { missing: Some(missing), .. } => missing,
-                    _ => "of an unknown kind",
+            Complaint::Unknown { filter, what } => {
+                let step = match &self.dataset.layout {
+                    Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
+                        filters.iter().find(|step| step.id == filter)
+                    }
+                    Layout::Compact(_) | Layout::Contiguous(_) => None,
                 };
-                Error::Filter { place, message: format!("nothing at hand decodes its filter {missing}") }
+                let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
+                let what = if what.is_empty() { what } else { format!("{what} of ") };
+                Error::Filter { place, message: format!("nothing at hand decodes {what}its filter {step}") }
             }
         }
     }
@@ -379,7 +502,7 @@ impl ChunkReader<'_> {
     /// The strings of variable length that a job wants, at their places in its box; the others are empty.
     pub(crate) fn strings(&self, job: &Job<'_>, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>> {
         let (start, count) = job.bounds();
-        if let Backend::Library(reader) = &self.backend {
+        if let Backend::Library { reader, .. } = &self.backend {
             return reader.read_strings(&start, &count);
         }
         let decoded = self.decode(job, scratch, Form::AsStored, Keep::Nowhere)?;
@@ -492,9 +615,7 @@ pub(crate) struct Sweep<'r> {
 impl Sweep<'_> {
     /// Decodes the chunk of job `number`, a chunk of integers; what fits into 32 bits may come out as such.
     pub(crate) fn integers<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
-        let element = self.reader.dataset.element;
-        let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
-        self.decode(number, scratch, if may_narrow { Form::Narrow } else { Form::AsStored })
+        self.decode(number, scratch, Form::Integers)
     }
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.
@@ -521,6 +642,7 @@ impl Sweep<'_> {
     pub(crate) fn write(&self, output: &Output<'_>, number: usize, decoded: &Decoded<'_>) -> Result<()> {
         match decoded.values() {
             Some(Values::AsStored(values)) => output.chunk(number, values),
+            Some(Values::Boxed(values)) => output.boxed(number, values),
             Some(Values::InPlanes(planes)) => output.planes(number, planes),
             Some(Values::Narrow(_)) => Err(Error::Internal("narrow values where none were asked for".into())),
             None => output.fill(number, &self.reader.dataset.fill_value()?),

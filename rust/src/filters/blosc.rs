@@ -8,6 +8,9 @@ use libdeflater::Decompressor;
 use super::bitshuffle::{self, Workspace};
 use super::{Buffer, Codecs, Complaint, blosclz, deflate, lz4, shuffle, zstd};
 
+/// The filter's number.
+pub(super) const ID: u32 = 32001;
+
 const HEADER: usize = 16;
 /// The only version of the format that c-blosc reads (`BLOSC_VERSION_FORMAT`).
 const VERSION: u8 = 2;
@@ -43,8 +46,11 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
     if total == 0 {
         return Ok(0);
     }
+    if version > VERSION {
+        return Err(Complaint::Unknown { filter: ID, what: format!("a buffer of version {version}") });
+    }
     if version != VERSION || flags & RESERVED != 0 {
-        return Err(format!("its Blosc buffer is of a version that is not known: {version}").into());
+        return Err(format!("its Blosc buffer is of a version that never was: {version}").into());
     }
     if block == 0 || element == 0 {
         return Err("its Blosc header says that its blocks or elements are empty".into());
@@ -54,7 +60,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
         output.copy_from_slice(bytes);
         return Ok(total);
     }
-    let codec = Codec::new(flags >> 5, codec_version)?;
+    let codec = Codec::new(flags >> 5, codec_version, ID)?;
     let element = usize::from(element);
     for (i, target) in output.chunks_mut(block).enumerate() {
         let start = word(input, HEADER + 4 * i).ok_or(CUT)? as usize;
@@ -157,7 +163,8 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    pub(super) fn new(number: u8, version: u8) -> Result<Self, Complaint> {
+    /// The codec of that number in a buffer of this filter.
+    pub(super) fn new(number: u8, version: u8, filter: u32) -> Result<Self, Complaint> {
         match (number, version) {
             (0, 1) => Ok(Self::BloscLz),
             // LZ4HC is another compressor of the same format.
@@ -165,7 +172,7 @@ impl Codec {
             (2, 1) => Ok(Self::Snappy),
             (3, 1) => Ok(Self::Zlib),
             (4, 1) => Ok(Self::Zstd),
-            _ => Err(format!("its Blosc codec is not known: {number}, version {version}").into()),
+            _ => Err(Complaint::Unknown { filter, what: format!("codec {number}, version {version}") }),
         }
     }
 
@@ -258,6 +265,35 @@ mod tests {
              21000100258a0aa2",
         ),
     ];
+
+    /// Written by hdf5plugin 7.1 with Snappy: `numpy.arange(600, dtype="<u4") // 100`, one block of four streams
+    /// each.
+    const SNAPPY: &[(&str, &str)] = &[
+        (
+            "shuffled",
+            "020141046009000060090000bc0000001400000032000000d8040000fe01008a01000001fe01008a01000002fe\
+             01008a01000003fe01008a01000004fe01008a01000005fe01008a010022000000d8040000fe0100fe0100fe01\
+             00fe0100fe0100fe0100fe0100fe0100fe01005a010022000000d8040000fe0100fe0100fe0100fe0100fe0100\
+             fe0100fe0100fe0100fe01005a010022000000d8040000fe0100fe0100fe0100fe0100fe0100fe0100fe0100fe\
+             0100fe01005a0100",
+        ),
+        (
+            "plain",
+            "020140046009000060090000cd0000001400000028000000d8040000fe0100fe0100fe0100fe0100fe0100fe01\
+             003a010008010000fe0400fe0400fe040005042b000000d8040c01000000fe0400fe0400fe0400010408020000\
+             fe0400fe0400fe0400fe0400fe0400fe04003204002b000000d8040c03000000fe0400fe0400fe0400fe0400fe\
+             0400fe04002e040008040000fe0400fe0400fe040005042b000000d8040c04000000fe0400fe0400fe04000104\
+             08050000fe0400fe0400fe0400fe0400fe0400fe0400320400",
+        ),
+    ];
+
+    #[test]
+    fn what_hdf5plugin_wrote_with_snappy() {
+        let values: Vec<u8> = (0..600u32).flat_map(|i| (i / 100).to_le_bytes()).collect();
+        for (how, stream) in SNAPPY {
+            assert_eq!(run(&from_hex(stream), 2400).unwrap(), values, "{how}");
+        }
+    }
 
     fn thirds() -> Vec<u8> {
         (0..100u32).flat_map(|i| (i / 3).to_le_bytes()).collect()

@@ -7,6 +7,9 @@ use super::bitshuffle::{self, Workspace};
 use super::blosc::{Codec, word};
 use super::{Codecs, Complaint, shuffle};
 
+/// The filter's number.
+pub(super) const ID: u32 = 32026;
+
 const MAGIC: &[u8] = b"b2frame\0";
 /// Places in the frame's header.
 const HEADER_LEN: usize = 11;
@@ -54,8 +57,11 @@ pub(super) fn declared_len(input: &[u8]) -> Option<u64> {
 /// Decodes `input` into `output`; the number of bytes that it came to.
 pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Result<usize, Complaint> {
     let flags: [u8; 2] = input.get(FLAGS..).and_then(<[u8]>::first_chunk).copied().ok_or(CUT)?;
-    if input.get(2..10) != Some(MAGIC) || flags[0] & VARIABLE != 0 || flags[1] & 0x0f != 0 {
-        return Err("it is no contiguous Blosc2 frame of chunks that are alike".into());
+    if input.get(2..10) != Some(MAGIC) || flags[1] & 0x0f != 0 {
+        return Err("it is no contiguous Blosc2 frame".into());
+    }
+    if flags[0] & VARIABLE != 0 {
+        return Err(unknown("a frame of chunks or blocks of variable length"));
     }
     let header_len = word(input, HEADER_LEN).ok_or(CUT)?.swap_bytes() as usize;
     let compressed = big_endian(input, COMPRESSED).and_then(|len| usize::try_from(len).ok()).ok_or(CUT)?;
@@ -86,6 +92,10 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
         return Ok(total);
     };
     tiles.decode(&chunk, output, codecs)
+}
+
+fn unknown(what: &str) -> Complaint {
+    Complaint::Unknown { filter: ID, what: what.to_owned() }
 }
 
 fn big_endian(input: &[u8], at: usize) -> Option<u64> {
@@ -136,18 +146,23 @@ impl<'i> Chunk<'i> {
         let field = |at| word(header, at).map(|value| value as usize).ok_or(CUT);
         let (total, block, stored) = (field(4)?, field(8)?, field(12)?);
         let input = input.get(..stored).filter(|input| input.len() >= CHUNK_HEADER).ok_or(CUT)?;
-        if !VERSIONS.contains(&version) || flags & EXTENDED != EXTENDED {
-            return Err(format!("its Blosc2 chunk is of a version that is not known: {version}").into());
+        if version > *VERSIONS.end() {
+            return Err(unknown(&format!("a chunk of version {version}")));
+        }
+        if version < *VERSIONS.start() || flags & EXTENDED != EXTENDED {
+            return Err(format!("its Blosc2 chunk is of a version that no frame has: {version}").into());
         }
         if block == 0 || element == 0 {
             return Err("its Blosc2 header says that its blocks or elements are empty".into());
         }
         let (kind, blocks_vary) = (header[31], header[30]);
-        // Dictionaries, codecs that report on themselves, blocks of variable length.
+        // Codecs that report on themselves have the highest bit.
         if kind & 0x81 != 0 || blocks_vary != 0 {
-            return Err(
-                "its Blosc2 chunk has a dictionary or blocks that vary, which is not supported".into()
-            );
+            return Err(unknown(if kind & 1 != 0 {
+                "a chunk with a dictionary"
+            } else {
+                "a chunk of another kind"
+            }));
         }
         let special = match kind >> 4 & 7 {
             0 => None,
@@ -223,7 +238,7 @@ impl<'i> Chunk<'i> {
         if part == 0 || !target.len().is_multiple_of(splits) {
             return Err("its Blosc2 blocks are no multiple of the element size".into());
         }
-        let codec = Codec::new(self.flags >> 5, self.codec_version)?;
+        let codec = Codec::new(self.flags >> 5, self.codec_version, ID)?;
         let Codecs { inflater, zstd, work: Workspace { block, planes, .. } } = codecs;
         for part in target.chunks_mut(part) {
             let (&len, rest) = stream.split_first_chunk().ok_or(CUT)?;
@@ -267,11 +282,7 @@ impl<'i> Chunk<'i> {
                     transposed.copy_from_slice(&target[..whole]);
                     bitshuffle::untranspose(self.element, transposed, planes, &mut target[..whole])?;
                 }
-                _ => {
-                    return Err(
-                        format!("its Blosc2 chunk has a filter that is not supported: {filter}").into()
-                    );
-                }
+                _ => return Err(unknown(&format!("filter {filter} of its own"))),
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::Complaint;
 pub(super) const MOST: usize = 255;
 
 const CUT: &str = "its LZ4 stream ends in the middle";
+const TOO_LONG: &str = "its LZ4 block is longer than any can be";
 
 /// Decodes `input` into `output`; the number of bytes that it came to.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
@@ -49,8 +50,10 @@ pub(super) fn sized<'i>(input: &mut &'i [u8]) -> Result<&'i [u8], Complaint> {
 
 /// Decodes a single block, which must fill `output`.
 pub(super) fn decode_block(input: &[u8], output: &mut [u8]) -> Result<(), Complaint> {
-    let made = lz4_flex::block::decompress_into(input, output)
-        .map_err(|error| format!("its LZ4 block is broken: {error}"))?;
+    // liblz4 counts in 31 bits; the crate checks that of the output only.
+    let len = i32::try_from(output.len()).ok().filter(|_| i32::try_from(input.len()).is_ok());
+    let made = ::lz4::block::decompress_to_buffer(input, Some(len.ok_or(TOO_LONG)?), output)
+        .map_err(|_| "its LZ4 block is broken")?;
     if made == output.len() {
         Ok(())
     } else {

@@ -15,11 +15,8 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
         read += 1;
         if control < 32 {
             let len = usize::from(control) + 1;
-            let literals = input.get(read..read + len).ok_or(CUT)?;
-            output
-                .get_mut(written..written + len)
-                .ok_or("its LZF stream is too long")?
-                .copy_from_slice(literals);
+            matches::literals(input, read, output, written, len)
+                .ok_or("its LZF stream ends in literals, or is too long")?;
             read += len;
             written += len;
             continue;

@@ -22,6 +22,8 @@ mod shuffle;
 mod szip;
 mod zstd;
 
+use std::sync::OnceLock;
+
 use self::bitshuffle::Bitshuffle;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
@@ -37,8 +39,13 @@ pub enum Complaint {
     Damaged(String),
     /// There is no memory for so many.
     OutOfMemory(usize),
-    /// They went through a filter that is not of the direct path.
-    Unknown,
+    /// They went through a filter in a way that is not of the direct path.
+    Unknown {
+        /// The filter's number.
+        filter: u32,
+        /// What it did that others of its kind do not; empty if nothing of that filter is known.
+        what: String,
+    },
 }
 
 impl From<String> for Complaint {
@@ -69,13 +76,13 @@ enum Filter {
     Blosc,
     Blosc2,
     Szip(Szip),
-    /// Not of the direct path: only chunks that skipped it can be decoded.
-    Unknown,
+    /// Not of the direct path, by its number: only chunks that skipped it can be decoded.
+    Unknown(u32),
 }
 
 impl Filter {
     fn new(step: &FilterStep) -> Self {
-        Self::known(step).unwrap_or(Self::Unknown)
+        Self::known(step).unwrap_or(Self::Unknown(step.id))
     }
 
     fn known(step: &FilterStep) -> Option<Self> {
@@ -87,13 +94,51 @@ impl Filter {
             4 => Szip::new(&step.values).map(Self::Szip),
             307 => Some(Self::Bzip2),
             32000 => Some(Self::Lzf),
-            32001 => Some(Self::Blosc),
+            blosc::ID => Some(Self::Blosc),
             32004 => Some(Self::Lz4),
             32008 => Bitshuffle::new(&step.values).map(Self::Bitshuffle),
-            32026 => blosc2::is_known(&step.values).then_some(Self::Blosc2),
+            blosc2::ID => blosc2::is_known(&step.values).then_some(Self::Blosc2),
             32015 => Some(Self::Zstd),
             _ => None,
         }
+    }
+
+    /// Undoes the filter on what stands in `scratch.current`, which comes to `limit` bytes at most.
+    fn undo(self, limit: usize, scratch: &mut Scratch) -> Result<(), Complaint> {
+        let Scratch { current, next, codecs } = scratch;
+        if self == Self::Deflate {
+            current.pad(deflate::INPUT_PADDING)?;
+        }
+        let input = current.bytes();
+        let made = match self {
+            Self::Deflate => {
+                let output = next.prepare(limit.saturating_add(deflate::OUTPUT_PADDING))?;
+                deflate::decode(&mut codecs.inflater, current.padded(), output)?
+            }
+            Self::Lzf => lzf::decode(input, next.prepare(limit)?)?,
+            Self::Lz4 => lz4::decode(input, next.prepare(limit)?)?,
+            Self::Bitshuffle(bitshuffle) => {
+                bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
+            }
+            Self::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
+            Self::Szip(szip) => szip.decode(input, next.prepare(limit)?, &mut codecs.work.planes)?,
+            Self::Blosc2 => blosc2::decode(input, next.prepare(limit)?, codecs)?,
+            Self::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
+            Self::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
+            Self::Shuffle { element } => {
+                shuffle::decode(element, input, next.prepare(input.len())?);
+                input.len()
+            }
+            Self::Fletcher32 => {
+                let verified = fletcher32::verify(input)?.len();
+                current.truncate(verified);
+                return Ok(());
+            }
+            Self::Unknown(filter) => return Err(Complaint::Unknown { filter, what: String::new() }),
+        };
+        next.truncate(made);
+        std::mem::swap(current, next);
+        Ok(())
     }
 
     /// Length after the filter was applied to `input` bytes, where that does not depend on the bytes.
@@ -110,7 +155,7 @@ impl Filter {
             | Self::Blosc
             | Self::Blosc2
             | Self::Szip(_)
-            | Self::Unknown => None,
+            | Self::Unknown(_) => None,
         }
     }
 
@@ -129,7 +174,7 @@ impl Filter {
             Self::Szip(_) => input.saturating_mul(szip::MOST),
             Self::Bzip2 => input.saturating_mul(bzip2::MOST),
             Self::Blosc2 => blosc2::MOST,
-            Self::Unknown => usize::MAX,
+            Self::Unknown(_) => usize::MAX,
         }
     }
 
@@ -147,7 +192,7 @@ impl Filter {
             | Self::Fletcher32
             | Self::Lzf
             | Self::Bzip2
-            | Self::Unknown => None,
+            | Self::Unknown(_) => None,
         }
     }
 }
@@ -166,7 +211,7 @@ impl Pipeline {
 
     /// Whether all filters are of the direct path.
     pub fn is_known(&self) -> bool {
-        !self.filters.contains(&Filter::Unknown)
+        !self.filters.iter().any(|filter| matches!(filter, Filter::Unknown(_)))
     }
 
     /// Checks that `stored` bytes can decode to `len`, before memory is asked for because the file says so.
@@ -252,57 +297,22 @@ impl Pipeline {
                 .enumerate()
                 .filter(|&(earlier, _)| !is_skipped(mask, earlier))
                 .try_fold(len, |len, (_, earlier)| earlier.applied_len(len));
-            // Two compressors in a row: the length between them is not known, but compressing
-            // incompressible bytes adds little to them.
+            // Two compressors in a row: the length between them is not known.
             let (limit, exact) = match expected {
                 Some(expected) => (expected, true),
-                None => (len.saturating_add(len / 8).saturating_add(4096), false),
+                None => (hardly_more_than(len), false),
             };
-            let Scratch { current, next, codecs } = scratch;
-            if let Some(declared) = filter.declared_len(current.bytes()) {
+            if let Some(declared) = filter.declared_len(scratch.current.bytes()) {
                 let declared = usize::try_from(declared).unwrap_or(usize::MAX);
                 if declared > limit || exact && declared != limit {
                     return Err(wrong_length(declared, limit));
                 }
             }
-            if filter == Filter::Deflate {
-                current.pad(deflate::INPUT_PADDING)?;
-            }
-            let input = current.bytes();
-            let made = match filter {
-                Filter::Deflate => {
-                    let output = next.prepare(limit.saturating_add(deflate::OUTPUT_PADDING))?;
-                    deflate::decode(&mut codecs.inflater, current.padded(), output)?
-                }
-                Filter::Lzf => lzf::decode(input, next.prepare(limit)?)?,
-                Filter::Lz4 => lz4::decode(input, next.prepare(limit)?)?,
-                Filter::Bitshuffle(bitshuffle) => {
-                    bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
-                }
-                Filter::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
-                Filter::Szip(szip) => szip.decode(input, next.prepare(limit)?, &mut codecs.work.planes)?,
-                Filter::Blosc2 => blosc2::decode(input, next.prepare(limit)?, codecs)?,
-                Filter::Bzip2 => bzip2::decode(input, next.prepare(limit)?)?,
-                Filter::Zstd => codecs.zstd.decode(input, next.prepare(limit)?)?,
-                Filter::Shuffle { element } => {
-                    shuffle::decode(element, input, next.prepare(input.len())?);
-                    input.len()
-                }
-                Filter::Unknown => return Err(Complaint::Unknown),
-                Filter::Fletcher32 => {
-                    let verified = fletcher32::verify(input)?.len();
-                    current.truncate(verified);
-                    if exact && verified != limit {
-                        return Err(wrong_length(verified, limit));
-                    }
-                    continue;
-                }
-            };
+            filter.undo(limit, scratch)?;
+            let made = scratch.current.bytes().len();
             if exact && made != limit {
                 return Err(wrong_length(made, limit));
             }
-            next.truncate(made);
-            std::mem::swap(current, next);
         }
         let decoded = scratch.current.bytes().len();
         if decoded == len { Ok(()) } else { Err(wrong_length(decoded, len)) }
@@ -323,9 +333,53 @@ fn wrong_length(found: usize, expected: usize) -> Complaint {
     format!("{found} bytes where there should be {expected}").into()
 }
 
-/// Decodes one chunk of the LZF filter alone; `None` when it is damaged.
-pub fn decode_lzf(input: &[u8], output: &mut [u8]) -> Option<usize> {
-    lzf::decode(input, output).ok()
+/// The most that becomes of `len` bytes on their way through a compressor: incompressible bytes grow a little.
+fn hardly_more_than(len: usize) -> usize {
+    len.saturating_add(len / 8).saturating_add(4096)
+}
+
+/// Undoes a single filter of a chunk of `len` bytes, where it is not known how long the filters before it made
+/// that; `None` when its bytes are damaged.
+pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
+    let filter = Filter::known(step)?;
+    let most = filter.most(input.len()).min(hardly_more_than(len));
+    let declared = filter.declared_len(input);
+    let mut scratch = Scratch::default();
+    let mut room = match declared {
+        Some(declared) => usize::try_from(declared).ok().filter(|&declared| declared <= most)?,
+        None => input.len().saturating_mul(8).min(most),
+    };
+    loop {
+        scratch.input(input.len()).ok()?.copy_from_slice(input);
+        match filter.undo(room, &mut scratch) {
+            Ok(()) => return Some(scratch.filled().to_vec()),
+            Err(Complaint::Damaged(_)) if declared.is_none() && room < most => {
+                room = room.saturating_mul(8).min(most);
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Checks that this machine has memory for `len` bytes. Systems that promise more memory than they have would
+/// otherwise end the process when it is used.
+///
+/// # Errors
+/// [`Complaint::OutOfMemory`] when it has not.
+pub fn check_memory(len: usize) -> Result<(), Complaint> {
+    static MEMORY: OnceLock<Option<u64>> = OnceLock::new();
+    let memory = MEMORY.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let kib = |field| {
+            let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        (kib("MemTotal:")? + kib("SwapTotal:").unwrap_or(0)).checked_mul(1024)
+    });
+    match memory {
+        Some(memory) if len as u64 > *memory => Err(Complaint::OutOfMemory(len)),
+        _ => Ok(()),
+    }
 }
 
 /// From this length on a copy costs more than the memory of another buffer for the next chunk.
@@ -344,6 +398,7 @@ impl Buffer {
     /// Room for `len` bytes, whose contents are whatever was there before.
     fn prepare(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
         if let Some(more) = len.checked_sub(self.bytes.len()) {
+            check_memory(len)?;
             self.bytes.try_reserve_exact(more).map_err(|_| Complaint::OutOfMemory(len))?;
             self.bytes.resize(len, 0);
         }
@@ -518,6 +573,22 @@ mod tests {
     }
 
     #[test]
+    fn single_filters_are_undone() {
+        // Written by liblzf 3.6: lzf_compress(b"a" * 20).
+        let lzf = [1, b'a', b'a', 0xe0, 9, 0];
+        assert_eq!(undo(&step(32000, &[]), &lzf, 20).unwrap(), [b'a'; 20]);
+        assert_eq!(undo(&step(32000, &[]), &lzf, usize::MAX).unwrap(), [b'a'; 20]);
+        assert_eq!(undo(&step(32000, &[]), &lzf[..5], usize::MAX), None);
+        assert_eq!(undo(&step(32013, &[]), &lzf, 20), None);
+        // More than it can be, by the chunk's length, and by what stands in the file.
+        let run = [1u8, b'a', b'a'].into_iter().chain([0xe0, 255, 0].repeat(100)).collect::<Vec<_>>();
+        assert_eq!(undo(&step(32000, &[]), &run, usize::MAX).unwrap().len(), 2 + 264 * 100);
+        assert_eq!(undo(&step(32000, &[]), &run, 100), None);
+        let lz4 = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4];
+        assert_eq!(undo(&step(32004, &[]), &lz4, usize::MAX), None);
+    }
+
+    #[test]
     fn wrong_lengths_are_refused() {
         let pipeline = Pipeline::new(&[step(1, &[6])]);
         let stream = deflated(&[1; 100]);
@@ -533,7 +604,10 @@ mod tests {
         let pipeline = Pipeline::new(&[step(32013, &[]), step(1, &[6])]);
         assert!(!pipeline.is_known());
         assert_eq!(decode(&pipeline, 0b01, &deflated(&[1, 2, 3]), 3).unwrap(), [1, 2, 3]);
-        assert_eq!(decode(&pipeline, 0, &deflated(&[1, 2, 3]), 3), Err(Complaint::Unknown));
+        assert_eq!(
+            decode(&pipeline, 0, &deflated(&[1, 2, 3]), 3),
+            Err(Complaint::Unknown { filter: 32013, what: String::new() })
+        );
         assert!(!Pipeline::new(&[step(2, &[])]).is_known(), "shuffle without its element size");
     }
 }

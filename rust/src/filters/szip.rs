@@ -177,6 +177,10 @@ impl Szip {
         let largest = u32::MAX >> (32 - self.bits);
         let upper_half = largest / 2 + 1;
         let Some((&mut mut last, rest)) = samples.split_first_mut() else { return };
+        // Of small numbers, whole planes of bytes.
+        if rest.iter().fold(0, |any, sample| any | *sample) == 0 {
+            return rest.fill(last);
+        }
         for sample in rest {
             let folded = *sample;
             // How far it is to the nearer end.
@@ -196,21 +200,27 @@ pub(super) fn declared_len(input: &[u8]) -> Option<u64> {
     input.first_chunk().map(|&total| u64::from(u32::from_le_bytes(total)))
 }
 
-/// Two samples from each code: that of their sum s and the second d is s (s + 1) / 2 + d. `samples` ends where
-/// the block does; of an odd number the first half of the first code is not there.
+/// The two samples that each code of two stands for: that of their sum s and the second d is s (s + 1) / 2 + d.
+const PAIRS: [[u32; 2]; MOST_SECOND_EXTENSION as usize + 1] = {
+    let mut pairs = [[0; 2]; MOST_SECOND_EXTENSION as usize + 1];
+    let (mut code, mut sum, mut second) = (0, 0, 0);
+    while code < pairs.len() {
+        pairs[code] = [sum - second, second];
+        (sum, second) = if second == sum { (sum + 1, 0) } else { (sum, second + 1) };
+        code += 1;
+    }
+    pairs
+};
+
+/// Two samples from each code. `samples` ends where the block does; of an odd number the first half of the first
+/// code is not there.
 fn second_extension(bits: &mut Bits, samples: &mut [u32]) -> Result<(), Complaint> {
     let mut pair = || {
         let code = bits.zeros()?;
         if code > MOST_SECOND_EXTENSION {
             return Err(Complaint::from("its szip stream has a code that does not exist"));
         }
-        let mut sum = 0;
-        let mut second = code;
-        while second > sum {
-            sum += 1;
-            second -= sum;
-        }
-        Ok([sum - second, second])
+        Ok(PAIRS[code as usize])
     };
     let samples = if samples.len().is_multiple_of(2) {
         samples

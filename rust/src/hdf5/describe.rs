@@ -17,7 +17,6 @@ use hdf5_metno_sys::h5s::{
     H5Sget_simple_extent_type,
 };
 use hdf5_metno_sys::h5t::H5Tclose;
-use hdf5_metno_sys::h5z::H5Zfilter_avail;
 
 use super::id::Id;
 use super::{Library, Opened, element, open};
@@ -79,19 +78,23 @@ impl Description<'_> {
             H5D_layout_t::H5D_CHUNKED => Some(self.chunk(&plist, shape.len())?),
             _ => None,
         };
-        let library_path = |reason: &str, chunk| Layout::Library { reason: reason.to_owned(), chunk };
+        let filters = if chunk.is_some() { self.filters(&plist)? } else { Vec::new() };
+        let library_path = |reason: &str, chunk, filters| {
+            let reason = reason.to_owned();
+            Layout::Library { reason, chunk, filters }
+        };
         let layout = if self.opened.elsewhere {
-            library_path("behind an external link", chunk)
+            library_path("behind an external link", chunk, Vec::new())
         } else if stored == H5D_layout_t::H5D_VIRTUAL {
-            library_path("a virtual dataset", None)
+            library_path("a virtual dataset", None, filters)
         } else if external > 0 {
-            library_path("in external files", None)
+            library_path("in external files", None, filters)
         } else if let Some(chunk) = chunk {
-            let filters = self.filters(&plist)?;
             let decoded = decodes(&filters);
-            let missing = if decoded { None } else { self.missing(&filters) };
+            let missing = if decoded { None } else { self.library.missing(&filters, decodes) };
+            let missing = missing.map(describe_missing);
             match described.conversion {
-                Some(reason) => library_path(&reason, Some(chunk)),
+                Some(reason) => library_path(&reason, Some(chunk), filters),
                 None if decoded || missing.is_some() => {
                     let mut options: c_uint = 0;
                     // SAFETY: under the lock; an open property list.
@@ -102,11 +105,11 @@ impl Description<'_> {
                 }
                 None => {
                     let names: Vec<String> = filters.iter().map(describe_filter).collect();
-                    library_path(&format!("its filters: {}", names.join(", ")), Some(chunk))
+                    library_path(&format!("its filters: {}", names.join(", ")), Some(chunk), filters)
                 }
             }
         } else if let Some(reason) = described.conversion {
-            library_path(&reason, None)
+            library_path(&reason, None, filters)
         } else if stored == H5D_layout_t::H5D_COMPACT {
             Layout::Compact(self.compact(&datatype, &shape, element.size())?)
         } else {
@@ -186,15 +189,6 @@ impl Description<'_> {
                 }
             })
             .collect()
-    }
-
-    /// A filter that libhdf5 does not have either.
-    fn missing(&self, filters: &[FilterStep]) -> Option<String> {
-        // SAFETY: under the lock; this may load a plugin from `HDF5_PLUGIN_PATH`.
-        let missing = filters.iter().find(|step| unsafe { H5Zfilter_avail(step.id as c_int) } <= 0);
-        // The library leaves messages about plugins that it did not find.
-        self.library.failure();
-        missing.map(describe_missing)
     }
 
     /// One value of what was never written; nothing for zero, which it is unless the dataset says otherwise.
@@ -328,8 +322,8 @@ fn describe_filter(step: &FilterStep) -> String {
     format!("{name} ({})", step.id)
 }
 
-/// The same, and what would help.
-fn describe_missing(step: &FilterStep) -> String {
+/// The same of a filter that nothing undoes, and what would help.
+pub fn describe_missing(step: &FilterStep) -> String {
     let described = describe_filter(step);
     if KNOWN_FILTERS.iter().any(|&(id, _, by_hdf5plugin)| by_hdf5plugin && id == step.id) {
         format!(

@@ -7,6 +7,7 @@
 mod access;
 mod describe;
 mod element;
+mod filters;
 mod id;
 mod index;
 mod read;
@@ -16,9 +17,9 @@ use std::fs::File;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::FromRawFd;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hdf5_metno_sys::h5::{H5allocate_memory, H5dont_atexit, H5free_memory, H5open};
+use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
 use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
 use hdf5_metno_sys::h5e::{
     H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
@@ -30,10 +31,10 @@ use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
 use hdf5_metno_sys::h5p::{
     H5P_CLS_FILE_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_metadata_read_attempts,
 };
-use hdf5_metno_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
 
 pub use access::only_this_file;
-pub use describe::describe;
+pub use describe::{describe, describe_missing};
+pub use filters::{has_plugin, provide};
 pub use index::chunk_index;
 pub use read::Reader;
 
@@ -55,24 +56,12 @@ impl Library {
     pub(crate) fn lock() -> Self {
         let mut lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         if !*lock {
-            let lzf = H5Z_class2_t {
-                version: H5Z_CLASS_T_VERS as c_int,
-                id: 32000,
-                encoder_present: 0,
-                decoder_present: 1,
-                name: c"lzf".as_ptr(),
-                can_apply: None,
-                set_local: None,
-                filter: Some(lzf),
-            };
             // SAFETY: under the lock. The library must not clean up when the process ends, while other
-            // threads may still read; it must not print its errors, which are returned instead; and it
-            // copies the filter's class.
+            // threads may still read; and it must not print its errors, which are returned instead.
             unsafe {
                 H5dont_atexit();
                 H5open();
                 H5Eset_auto2(H5E_DEFAULT, None, std::ptr::null_mut());
-                H5Zregister((&raw const lzf).cast());
             }
             *lock = true;
         }
@@ -129,6 +118,24 @@ pub(crate) fn hold() -> impl Sized + 'static {
 struct Failure {
     messages: Vec<String>,
     not_found: bool,
+}
+
+impl Failure {
+    /// The error that it is when values are read.
+    fn reading(&self, place: &Place) -> Error {
+        let place = place.clone();
+        // As `H5Z_pipeline` words it; the sources of a virtual dataset may have filters that nobody knew of.
+        match self.messages.iter().find(|message| message.starts_with("required filter")) {
+            Some(message) => Error::Filter {
+                place,
+                message: format!(
+                    "libhdf5 says that {message}; a plugin for it may be put into a folder that HDF5_PLUGIN_PATH \
+                     names, and 'pip install hdf5plugin' brings many"
+                ),
+            },
+            None => Error::Unreadable { place, message: self.to_string() },
+        }
+    }
 }
 
 impl std::fmt::Display for Failure {
@@ -257,57 +264,3 @@ fn path_to_c(path: &Path) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::FileNotFound(path.to_owned()))
 }
-
-/// Decodes the first bytes into the second; how many they came to, or `None` when they are damaged.
-pub type Decoder = fn(&[u8], &mut [u8]) -> Option<usize>;
-
-static LZF_DECODER: OnceLock<Decoder> = OnceLock::new();
-
-/// Gives libhdf5 the decoder of h5py's LZF filter, so that the libhdf5 path reads what it compressed too.
-pub fn provide_lzf(decoder: Decoder) {
-    LZF_DECODER.get_or_init(|| decoder);
-}
-
-/// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.
-///
-/// The third parameter is the size of a chunk (h5py's `lzf_filter.c`); where filters before this one made the
-/// chunk longer, more room is tried.
-unsafe extern "C" fn lzf(
-    flags: c_uint,
-    count: usize,
-    values: *const c_uint,
-    len: usize,
-    capacity: *mut usize,
-    buffer: *mut *mut c_void,
-) -> usize {
-    if flags & H5Z_FLAG_REVERSE == 0 || count < 3 {
-        return 0;
-    }
-    let Some(decode) = LZF_DECODER.get() else { return 0 };
-    // SAFETY: libhdf5 passes `count` values, and a buffer with `len` bytes.
-    let (size, input) = unsafe {
-        (*values.add(2) as usize, std::slice::from_raw_parts((*buffer).cast::<u8>().cast_const(), len))
-    };
-    for room in [size, size.saturating_mul(2), len.saturating_mul(LZF_MOST)] {
-        let room = room.clamp(1, len.saturating_mul(LZF_MOST).max(1));
-        // SAFETY: under the lock, as whoever called libhdf5 has it. The new buffer is zeroed, the old one
-        // was made by the library's own allocator, and is given back to it when it is replaced.
-        unsafe {
-            let decoded = H5allocate_memory(room, 1);
-            if decoded.is_null() {
-                return 0;
-            }
-            let output = std::slice::from_raw_parts_mut(decoded.cast::<u8>(), room);
-            if let Some(made) = decode(input, output).filter(|&made| made > 0) {
-                H5free_memory(std::mem::replace(&mut *buffer, decoded));
-                *capacity = room;
-                return made;
-            }
-            H5free_memory(decoded);
-        }
-    }
-    0
-}
-
-/// Most bytes that LZF makes of one: 264 from three.
-const LZF_MOST: usize = 88;

@@ -1,21 +1,25 @@
 //! Reads by libhdf5 itself, of what the direct path cannot decode.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
 use hdf5_metno_sys::h5::H5free_memory;
-use hdf5_metno_sys::h5d::{H5Dclose, H5Dget_space, H5Dget_type, H5Dread};
+use hdf5_metno_sys::h5d::{H5D_layout_t, H5Dclose, H5Dget_create_plist, H5Dget_space, H5Dget_type, H5Dread};
 use hdf5_metno_sys::h5f::H5Fclose;
 use hdf5_metno_sys::h5i::hid_t;
-use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_chunk, H5Pget_layout};
 use hdf5_metno_sys::h5s::{H5S_seloper_t, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
-use hdf5_metno_sys::h5t::{H5Tclose, H5Tcopy};
+use hdf5_metno_sys::h5t::{H5Tclose, H5Tcopy, H5Tget_size};
 
+use super::filters::with_chunks;
 use super::id::Id;
 use super::{Library, Opened, element, open};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
+
+/// Most axes of a dataset (`H5S_MAX_RANK`).
+const MOST_AXES: usize = 32;
 
 /// A dataset that stays open for the length of one request.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Reader {
     /// The type of values in memory.
     datatype: hid_t,
     place: Place,
+    /// Bytes of a chunk that went through no filter, if there are chunks.
+    chunk_bytes: Option<u64>,
 }
 
 impl Reader {
@@ -39,6 +45,7 @@ impl Reader {
         // SAFETY: under the lock; an open dataset.
         let stored = library.id(unsafe { H5Dget_type(dataset.get()) }, H5Tclose, &place)?;
         let described = element::describe(&library, &stored, &place)?;
+        let chunk_bytes = chunk_bytes(&library, &dataset, &stored, &place)?;
         let datatype = if described.element != element {
             return Err(Error::Changing { place });
         } else if element.kind() == Kind::String {
@@ -51,35 +58,41 @@ impl Reader {
         } else {
             stored
         };
-        Ok(Self { datatype: datatype.release(), dataset: dataset.release(), file: file.release(), place })
+        library.provided();
+        Ok(Self {
+            chunk_bytes,
+            datatype: datatype.release(),
+            dataset: dataset.release(),
+            file: file.release(),
+            place,
+        })
     }
 
-    /// Reads the box of `count` elements from `start` on into the same box of a chunk of shape `chunk`
-    /// that begins at `offset`, of which `buffer` holds the values.
+    /// Bytes of a chunk without its filters, if there are chunks.
+    pub fn chunk_bytes(&self) -> Option<u64> {
+        self.chunk_bytes
+    }
+
+    /// Reads the box of `count` elements of `element` bytes from `start` on into `buffer`, for the chunk that begins
+    /// at `offset`.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] when libhdf5 fails.
+    /// [`Error::Unreadable`] when libhdf5 fails, [`Error::Filter`] when it lacks a filter.
     pub fn read(
         &self,
         offset: &[u64],
-        chunk: &[u64],
         start: &[u64],
         count: &[u64],
         element: usize,
         buffer: &mut [u8],
     ) -> Result<()> {
         let place = self.place.chunk(offset);
-        let cells = chunk.iter().try_fold(element as u64, |product, &len| product.checked_mul(len));
-        let inside =
-            start.iter().zip(count).zip(offset.iter().zip(chunk)).all(|((&start, &count), (&at, &len))| {
-                start >= at && start - at <= len && count <= len - (start - at)
-            });
-        if cells != Some(buffer.len() as u64) || !inside {
-            return Err(Error::Internal(format!("{place}: a box that is not inside of it")));
+        let bytes = count.iter().try_fold(element as u64, |product, &len| product.checked_mul(len));
+        if bytes != Some(buffer.len() as u64) || start.len() != count.len() {
+            return Err(Error::Internal(format!("{place}: a buffer that is not of the box")));
         }
         let library = Library::lock();
-        let within: Vec<u64> = start.iter().zip(offset).map(|(&start, &at)| start - at).collect();
-        self.read_box(&library, start, count, (chunk, &within), buffer.as_mut_ptr().cast(), &place)
+        self.read_box(&library, start, count, buffer.as_mut_ptr().cast(), &place)
     }
 
     /// Reads strings of variable length: those of the box of `count` elements from `start` on, in C order.
@@ -94,15 +107,7 @@ impl Reader {
             .map_err(|_| Error::OutOfMemory(format!("{}: no memory for {elements} strings", self.place)))?;
         pointers.resize(elements, std::ptr::null_mut());
         let library = Library::lock();
-        let within = vec![0; start.len()];
-        let status = self.read_box(
-            &library,
-            start,
-            count,
-            (count, &within),
-            pointers.as_mut_ptr().cast(),
-            &self.place,
-        );
+        let status = self.read_box(&library, start, count, pointers.as_mut_ptr().cast(), &self.place);
         let strings = pointers
             .iter()
             .map(|&pointer| {
@@ -120,50 +125,56 @@ impl Reader {
         status.map(|()| strings)
     }
 
-    /// Reads a box of the dataset into the box of the same shape at `memory.1` of an array of shape
-    /// `memory.0`, which `buffer` points to and which must hold it.
+    /// Reads a box of the dataset into an array of the same shape, which `buffer` points to and which must hold it.
     fn read_box(
         &self,
         library: &Library,
         start: &[u64],
         count: &[u64],
-        memory: (&[u64], &[u64]),
         buffer: *mut c_void,
         place: &Place,
     ) -> Result<()> {
-        let (shape, within) = memory;
         // SAFETY: under the lock; identifiers that are open for as long as `self`. The selections have the
         // same number of elements, and the caller vouches for the buffer.
         unsafe {
             let in_file = library.id(H5Dget_space(self.dataset), H5Sclose, place)?;
-            let in_memory = if shape.is_empty() {
+            let in_memory = if count.is_empty() {
                 library.id(H5Dget_space(self.dataset), H5Sclose, place)?
             } else {
-                let select = |space: &Id<'_>, start: &[u64]| {
-                    library.check(
-                        H5Sselect_hyperslab(
-                            space.get(),
-                            H5S_seloper_t::H5S_SELECT_SET,
-                            start.as_ptr(),
-                            std::ptr::null(),
-                            count.as_ptr(),
-                            std::ptr::null(),
-                        ),
-                        place,
-                    )
-                };
-                let space = H5Screate_simple(shape.len() as i32, shape.as_ptr(), std::ptr::null());
-                let in_memory = library.id(space, H5Sclose, place)?;
-                select(&in_file, start)?;
-                select(&in_memory, within)?;
-                in_memory
+                let selected = H5Sselect_hyperslab(
+                    in_file.get(),
+                    H5S_seloper_t::H5S_SELECT_SET,
+                    start.as_ptr(),
+                    std::ptr::null(),
+                    count.as_ptr(),
+                    std::ptr::null(),
+                );
+                library.check(selected, place)?;
+                let space = H5Screate_simple(count.len() as i32, count.as_ptr(), std::ptr::null());
+                library.id(space, H5Sclose, place)?
             };
-            let status =
-                H5Dread(self.dataset, self.datatype, in_memory.get(), in_file.get(), H5P_DEFAULT, buffer);
-            library.check(status, place)?;
+            let status = with_chunks(self.chunk_bytes, || {
+                H5Dread(self.dataset, self.datatype, in_memory.get(), in_file.get(), H5P_DEFAULT, buffer)
+            });
+            if status < 0 { Err(library.failure().reading(place)) } else { Ok(()) }
         }
-        Ok(())
     }
+}
+
+/// Bytes of a chunk that went through no filter, of a dataset whose values are stored as that type.
+fn chunk_bytes(library: &Library, dataset: &Id<'_>, stored: &Id<'_>, place: &Place) -> Result<Option<u64>> {
+    let mut chunk = [0; MOST_AXES];
+    // SAFETY: under the lock; an open dataset and type, and room for as many axes as there can be.
+    let (axes, size) = unsafe {
+        let plist = library.id(H5Dget_create_plist(dataset.get()), H5Pclose, place)?;
+        if H5Pget_layout(plist.get()) != H5D_layout_t::H5D_CHUNKED {
+            return Ok(None);
+        }
+        let axes = H5Pget_chunk(plist.get(), MOST_AXES as c_int, chunk.as_mut_ptr());
+        (library.check(axes, place)?, H5Tget_size(stored.get()))
+    };
+    let lens = &chunk[..(axes as usize).min(MOST_AXES)];
+    Ok(Some(lens.iter().fold(size as u64, |bytes, &len| bytes.saturating_mul(len))))
 }
 
 impl Drop for Reader {

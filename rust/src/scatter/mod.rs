@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub use convert::Kernel;
 
 use crate::error::{Error, Result};
-use crate::plan::{PerAxis, Piece, Plan};
+use crate::plan::{PerAxis, Piece, Plan, Run};
 use crate::planes::Planes;
 use from::{Bytes, From};
 
@@ -110,11 +110,67 @@ impl<'a> Output<'a> {
         self.write(number, Bytes::new(value, self.kernel.source_size()), &strides, self.kernel)
     }
 
-    fn write(&self, number: usize, from: impl From, strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
+    /// Writes what job `number` wants, of which `values` are the box of [`crate::plan::Job::bounds`].
+    ///
+    /// # Errors
+    /// As [`Self::chunk`].
+    pub fn boxed(&self, number: usize, values: &[u8]) -> Result<()> {
         if number >= self.plan.jobs() {
             return Err(Error::Internal(format!("there is no job {number}")));
         }
         let pieces = self.plan.job(number).pieces;
+        let bounds: PerAxis<(usize, usize)> = pieces.iter().map(Piece::source_bounds).collect();
+        let lens: PerAxis<usize> = bounds.iter().map(|&(low, high)| high - low + 1).collect();
+        // The pieces as they are when the box begins at 0.
+        let runs: PerAxis<Vec<Run>> = pieces
+            .iter()
+            .zip(&bounds)
+            .map(|(piece, &(low, _))| match *piece {
+                Piece::Runs(runs) => {
+                    runs.iter().map(|run| Run { source: run.source - low, ..*run }).collect()
+                }
+                _ => Vec::new(),
+            })
+            .collect();
+        let moved: PerAxis<Piece<'_>> = pieces
+            .iter()
+            .zip(bounds.iter().zip(&runs))
+            .map(|(piece, (&(low, _), runs))| match *piece {
+                Piece::Strided { source, step, target, len } => {
+                    Piece::Strided { source: source - low, step, target, len }
+                }
+                Piece::Gather { indices, base, target } => {
+                    Piece::Gather { indices, base: base + low as u64, target }
+                }
+                Piece::Runs(_) => Piece::Runs(runs),
+            })
+            .collect();
+        let strides = c_strides(&lens, self.kernel.source_size());
+        self.write_pieces(
+            number,
+            &moved,
+            Bytes::new(values, self.kernel.source_size()),
+            &strides,
+            self.kernel,
+        )
+    }
+
+    fn write(&self, number: usize, from: impl From, strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
+        if number >= self.plan.jobs() {
+            return Err(Error::Internal(format!("there is no job {number}")));
+        }
+        self.write_pieces(number, &self.plan.job(number).pieces, from, strides, kernel)
+    }
+
+    /// Writes job `number`, whose `pieces` go to the places that the plan has them go to.
+    fn write_pieces(
+        &self,
+        number: usize,
+        pieces: &[Piece<'_>],
+        from: impl From,
+        strides: &PerAxis<usize>,
+        kernel: Kernel,
+    ) -> Result<()> {
         let last_source: usize =
             pieces.iter().zip(strides).map(|(piece, stride)| piece.source_bounds().1 * stride).sum();
         let last_target: usize =
@@ -123,7 +179,7 @@ impl<'a> Output<'a> {
             return Err(Error::Internal(format!("job {number} reaches outside of its buffers")));
         }
         self.claim(number)?;
-        let walk = Walk::new(from, &kernel, &pieces, strides, &self.target_strides);
+        let walk = Walk::new(from, &kernel, pieces, strides, &self.target_strides);
         // SAFETY: the last element of the source and of the target were just found to be inside, and
         // all others stand before them. This job has not been written before, and the plan gives no
         // other job the same targets.
@@ -321,14 +377,21 @@ mod tests {
     proptest! {
         /// Chunks cut out of an array and scattered give what indexing the array gives.
         #[test]
-        fn scatter_is_indexing(axes in prop::collection::vec(axis(), 0..4), lists in any::<bool>()) {
+        fn scatter_is_indexing(
+            axes in prop::collection::vec(axis(), 0..4),
+            kind in 0..3,
+            boxed in any::<bool>(),
+        ) {
             let shape: Vec<u64> = axes.iter().map(|a| a.0).collect();
             let chunk: Vec<u64> = axes.iter().map(|a| a.1).collect();
             let selection: Vec<Axis> = axes
                 .iter()
                 .map(|a| match &a.2 {
-                    &Axis::Range { start, len, step } if lists => {
+                    &Axis::Range { start, len, step } if kind == 1 => {
                         Axis::Indices((0..len as u64).map(|i| start + i * step).collect())
+                    }
+                    &Axis::Range { start, len, step } if kind == 2 => {
+                        Axis::Runs((0..len as u64).map(|i| (start + i * step, 1)).collect())
                     }
                     other => other.clone(),
                 })
@@ -341,17 +404,22 @@ mod tests {
             let output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
             for number in 0..plan.jobs() {
                 let job = plan.job(number);
-                let cells: usize = chunk.iter().product::<u64>() as usize;
+                let (first, lens) = if boxed { job.bounds() } else { (job.offset.to_vec(), chunk.clone()) };
+                let cells: usize = lens.iter().product::<u64>() as usize;
                 let mut bytes = Vec::new();
                 for cell in 0..cells {
                     let mut left = cell as u64;
-                    let mut index: Vec<u64> = chunk.iter().rev().map(|&n| { let i = left % n; left /= n; i }).collect();
+                    let mut index: Vec<u64> = lens.iter().rev().map(|&n| { let i = left % n; left /= n; i }).collect();
                     index.reverse();
-                    let index: Vec<u64> = index.iter().zip(&job.offset).map(|(i, o)| i + o).collect();
+                    let index: Vec<u64> = index.iter().zip(&first).map(|(i, o)| i + o).collect();
                     bytes.extend(value(&index).to_le_bytes());
                 }
-                output.chunk(number, &bytes).unwrap();
-                prop_assert!(output.chunk(number, &bytes).is_err(), "written twice");
+                let write = |bytes| if boxed { output.boxed(number, bytes) } else { output.chunk(number, bytes) };
+                if boxed {
+                    prop_assert!(write(&bytes[..bytes.len() - 1]).is_err(), "a byte less than the box has");
+                }
+                write(&bytes).unwrap();
+                prop_assert!(write(&bytes).is_err(), "written twice");
             }
             let written = output.finish().unwrap();
             for position in 0..plan.count() {

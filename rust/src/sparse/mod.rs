@@ -404,8 +404,8 @@ impl<'r> Opened<'r> {
                 kernel.convert(wanted, bytemuck::cast_slice_mut(room));
                 return work.run(room);
             }
-            Some(Values::InPlanes(_)) => {
-                return Err(Error::Internal("indices that nobody has put together".into()));
+            Some(Values::InPlanes(_) | Values::Boxed(_)) => {
+                return Err(Error::Internal("indices that do not stand there as they are".into()));
             }
             None => {
                 let mut fill = [0u64];
