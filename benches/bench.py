@@ -251,6 +251,8 @@ def main() -> int:
     command = f"python benches/bench.py --size {size.name} --threads {arguments.threads} --repeats {arguments.repeats}"
     if arguments.cold:
         command += " --cold"
+    if arguments.only is not None:
+        command += f" --only '{arguments.only}'"
     about = {
         "command": command,
         "date": report.today(),

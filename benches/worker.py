@@ -26,6 +26,8 @@ from sizes import SIZES, ZARR_CODECS, Size, curves, file_path, work_items, zarr_
 #: What tells the peers' thread pools how large to be.
 THREAD_VARIABLES = ("RAYON_NUM_THREADS", "BLOSC_NTHREADS", "OMP_NUM_THREADS")
 
+ATTEMPTS_TO_DROP = 20
+
 
 class WorkerError(RuntimeError):
     """A worker ended before it answered; its own traceback is on standard error."""
@@ -150,8 +152,16 @@ class _Server:
         # All of them, so that the same is done for all peers.
         directories = (zarr_path(path, codec) for codec in ZARR_CODECS)
         files = [path, *(file for directory in directories for file in directory.rglob("*") if file.is_file())]
-        dropped = [_drop(file) for file in files]
-        return all(dropped)
+        # Pages that another core has only just used are let go of a little later.
+        for _ in range(ATTEMPTS_TO_DROP):
+            kept = [file for file in files if not _drop(file)]
+            if not kept:
+                # Looking brought something in again.
+                for file in files:
+                    _advise(file)
+                return True
+            time.sleep(0.05)
+        return False
 
     def seconds(self, work: str) -> float:
         read = self._read(work)
@@ -180,12 +190,18 @@ class _Server:
         return self._reads[key]
 
 
+def _advise(path: Path) -> None:
+    """Ask the operating system to drop a file from the page cache."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _drop(path: Path) -> bool:
     """Drop a file from the page cache, and tell whether that worked: whether its bytes are to be waited for."""
     if not (hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")):
         return False
+    _advise(path)
     with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         try:
             os.preadv(file.fileno(), [bytearray(1)], path.stat().st_size // 2, os.RWF_NOWAIT)
         except BlockingIOError:
