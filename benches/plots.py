@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from sizes import LIMITS, OURS, OURS_ON_ONE
@@ -46,7 +47,7 @@ def draw(directory: Path, rows: list[Row], curves: list[dict[str, Any]]) -> str:
         _ratios(directory / "ratios.svg", rows)
         _lines(directory / "threads.svg", threads, logarithmic=False)
         _lines(directory / "selection.svg", selections, logarithmic=True)
-        _lines(directory / "file-size.svg", files, logarithmic=True)
+        _lines(directory / "file-size.svg", files, logarithmic=False)
     texts = {
         "ratios": "How many times faster than each peer",
         "threads": "Time against the number of threads",
@@ -77,9 +78,11 @@ def _ratios(path: Path, rows: list[Row]) -> None:
     axes.set_yticks(firsts, [labels[place] for place in firsts])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="grey", linewidth=0.5)
+    axes.margins(y=0.01)
     axes.set_xlabel("times faster than the peer (black: the floor)")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=4)
     _save(path, figure)
 
 
@@ -107,9 +110,10 @@ def _panel(axes: Axes, curve: dict[str, Any], peers: list[str], logarithmic: boo
     else:
         axes.set_xticks(_all_xs(curve))
         axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter("{x:,.4g}")
     axes.set_xlabel(curve["axis"])
     axes.set_ylabel("seconds")
-    axes.set_title(curve["title"], fontsize=9)
+    axes.set_title(fill(curve["title"], 42), fontsize=9)
     axes.legend(fontsize=7)
 
 
