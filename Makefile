@@ -78,7 +78,7 @@ bench-rust: build
 	FILEBACKEDARRAY_BENCH_FILTERS=$(FILTERS_FILE) cargo bench -p filebackedarray --features benching \
 		--bench decoders --bench scatter
 
-$(LIMIT): $(SOURCES) rust/examples/limit.rs
+$(LIMIT): $(SOURCES) rust/examples/limit.rs | $(VENV)/.built
 	cargo build --release -p filebackedarray --features benching --example limit
 	touch $@
 
