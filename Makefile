@@ -10,7 +10,7 @@ export CMAKE_GENERATOR := Ninja
 
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust/src rust/Cargo.toml python/src python/Cargo.toml -type f)
 
-.PHONY: demo test check bench docs format clean build fuzz
+.PHONY: demo test check bench bench-small bench-scale bench-rust docs format clean build fuzz
 
 # Tools and test requirements; newer than the files that list them.
 $(VENV)/.requirements: requirements-dev.txt tests/requirements.txt benches/requirements.txt
@@ -49,9 +49,38 @@ check: build
 docs: build
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
 
-# Ratios against the peers, on this machine, into the README's table.
-bench: build
-	$(BIN)/python benches/bench.py --size large --check --markdown README.md
+# Ratios against the peers, on this machine: tables and plots in docs/performance.md, a summary in the
+# README. Fails below a floor. Takes about half an hour; nothing else should run meanwhile.
+LIMIT := target/release/examples/limit
+RESULTS := benches/results
+COLD := dense-full-*00x*
+bench: build $(LIMIT)
+	mkdir -p $(RESULTS)
+	-$(BIN)/python benches/bench.py --size large --cold --only '$(COLD)' --json $(RESULTS)/cold.json \
+		--markdown docs/performance.md
+	$(BIN)/python benches/bench.py --size large --check --limit $(LIMIT) --json $(RESULTS)/large.json \
+		--plots docs/images --markdown docs/performance.md --summary README.md
+
+# The same with small files, for CI: fails below a floor, writes no documentation.
+bench-small: build $(LIMIT)
+	$(BIN)/python benches/bench.py --size small --repeats 7 --budget 0.5 --check --limit $(LIMIT)
+
+# Files of up to 33 GB of values, 7 GB on disk at a time; into docs/performance.md.
+bench-scale: build
+	mkdir -p $(RESULTS)
+	$(BIN)/python benches/scale.py --json $(RESULTS)/scale.json --markdown docs/performance.md
+
+# Each decoder, and the writing of results, without files or threads around them.
+FILTERS_FILE := $(CURDIR)/$(RESULTS)/filters.h5
+bench-rust: build
+	mkdir -p $(RESULTS)
+	$(BIN)/python benches/data.py --filters $(FILTERS_FILE)
+	FILEBACKEDARRAY_BENCH_FILTERS=$(FILTERS_FILE) cargo bench -p filebackedarray --features benching \
+		--bench decoders --bench scatter
+
+$(LIMIT): $(SOURCES) rust/examples/limit.rs | $(VENV)/.built
+	cargo build --release -p filebackedarray --features benching --example limit
+	touch $@
 
 format:
 	cargo fmt --all

@@ -1,9 +1,13 @@
 """Generates the benchmark files: a 10x-like sparse matrix and dense arrays of the same kind.
 
+The dense array is there in several chunk shapes and filters, and in Zarr's format.
+
 The contents depend on nothing but the seed, the size and the generator's version. A file that is
 already there is kept if it carries the stamp of this very generator, and made anew otherwise.
 
     python benches/data.py --size small
+
+`--filters FILE` makes the file of `rust/benches/decoders.rs` instead: a dataset for each filter.
 """
 
 from __future__ import annotations
@@ -11,31 +15,40 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 
 from sizes import (
-    DENSE_CHUNKS,
     DENSE_DATASET,
     SEED,
     SIZES,
     SPARSE_GROUP,
+    TILES,
+    TWIN_GROUP,
+    ZARR_CODECS,
+    DenseFile,
     Size,
-    dense_file,
+    dense_files,
     file_path,
+    tiled_file,
+    zarr_path,
 )
+from tiles import tile
 
 #: To be raised whenever the contents of a file change, so that old files are not used any more.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 STAMP_ATTRIBUTE = "filebackedarray_bench"
 
 DATA_DIR_VARIABLE = "FILEBACKEDARRAY_BENCH_DATA"
@@ -49,6 +62,35 @@ BLOCK_DRAWS = 8_000_000
 
 SPARSE_CHUNK = 80_000
 COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+
+#: The filters of the dense files, as arguments of ``create_dataset``.
+FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "gzip": COMPRESSION,
+    "lzf": {"compression": "lzf", "shuffle": True},
+    "zstd": {"shuffle": True, **hdf5plugin.Zstd(clevel=3)},
+    "blosc": dict(hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)),
+    "bitshuffle": dict(hdf5plugin.Bitshuffle(cname="lz4")),
+}
+
+#: The datasets of the decoders' file.
+DECODERS: dict[str, dict[str, Any]] = {
+    "shuffle": {"shuffle": True},
+    "fletcher32": {"fletcher32": True},
+    "gzip": {"compression": "gzip", "compression_opts": 4},
+    "gzip+shuffle": COMPRESSION,
+    "szip": {"compression": "szip"},
+    "lzf": {"compression": "lzf"},
+    "lzf+shuffle": FILTERS["lzf"],
+    "bzip2": dict(hdf5plugin.BZip2()),
+    "zstd": dict(hdf5plugin.Zstd(clevel=3)),
+    "zstd+shuffle": FILTERS["zstd"],
+    "lz4": dict(hdf5plugin.LZ4()),
+    "bitshuffle": dict(hdf5plugin.Bitshuffle(cname="none")),
+    **{f"bitshuffle+{codec}": dict(hdf5plugin.Bitshuffle(cname=codec)) for codec in ("lz4", "zstd")},
+    **{f"blosc+{codec}": dict(hdf5plugin.Blosc(cname=codec)) for codec in ("blosclz", "lz4", "zlib", "zstd")},
+    **{f"blosc2+{codec}": dict(hdf5plugin.Blosc2(cname=codec)) for codec in ("lz4", "zstd")},
+}
 
 
 def default_data_dir() -> Path:
@@ -71,13 +113,51 @@ def ensure(size: Size, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[h5py.File], None]] = {
         "sparse": partial(_write_sparse, size=size),
-        **{dense_file(chunks): partial(_write_dense, size=size, chunks=chunks) for chunks in DENSE_CHUNKS},
+        **{kind.name: partial(_write_dense, size=size, kind=kind) for kind in dense_files(size)},
+        **{
+            tiled_file(tiles): partial(_write_tiled, source=file_path(directory, size, "dense-100x100"), tiles=tiles)
+            for tiles in TILES
+        },
     }
     for name, write in writers.items():
         path = file_path(directory, size, name)
-        stamp = json.dumps({"version": GENERATOR_VERSION, "seed": SEED, "file": name, **asdict(size)})
-        if not _is_current(path, stamp):
-            _write_atomically(path, stamp, write)
+        made = make(path, {"seed": SEED, "file": name, **asdict(size)}, write)
+        if made and name == "dense-1000x100" and find_spec("zarr") is not None:
+            _write_zarr(path, _dense_values(size), (1000, 100))
+    _dense_values.cache_clear()
+
+
+def make(path: Path, parameters: dict[str, Any], write: Callable[[h5py.File], None]) -> bool:
+    """Generate a file, where it is missing or stale.
+
+    Args:
+        path: The file.
+        parameters: What its contents depend on besides this generator's version.
+        write: Writes the contents.
+
+    Returns:
+        Whether it was generated now.
+    """
+    stamp = json.dumps({"version": GENERATOR_VERSION, **parameters})
+    if _is_current(path, stamp):
+        return False
+    _write_atomically(path, stamp, write)
+    return True
+
+
+def ensure_filters(path: Path) -> None:
+    """Write the file of the decoders' benchmark: four chunks of 400 kB for each filter.
+
+    Args:
+        path: The file.
+    """
+    values = _dense_values(SIZES["small"])[:, :200]
+
+    def write(file: h5py.File) -> None:
+        for name, filters in DECODERS.items():
+            file.create_dataset(name, data=values, chunks=(1000, 100), **filters)
+
+    make(path, {"decoders": list(DECODERS)}, write)
 
 
 def _is_current(path: Path, stamp: str) -> bool:
@@ -98,6 +178,9 @@ def _write_atomically(path: Path, stamp: str, write: Callable[[h5py.File], None]
         with h5py.File(temporary, "w") as file:
             write(file)
             file.attrs[STAMP_ATTRIBUTE] = stamp
+        # Only pages that are on disk can be dropped from the page cache, for the cold run.
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -109,10 +192,10 @@ def _write_atomically(path: Path, stamp: str, write: Callable[[h5py.File], None]
 def _write_sparse(file: h5py.File, size: Size) -> None:
     """Write the sparse matrix in the layout of 10x Genomics' version 3 files."""
     rng = np.random.default_rng([SEED, 0])
-    rates = _gene_rates(rng, size.genes, size.non_zeros / (size.genes * size.cells))
+    rates = gene_rates(rng, size.genes, size.non_zeros / (size.genes * size.cells))
     per_cell = np.zeros(size.cells, dtype=np.int64)
     genes, counts = [], []
-    for start, cell, gene, count in _draw_counts(rng, rates, size.cells):
+    for start, cell, gene, count in draw_counts(rng, rates, size.cells):
         np.add.at(per_cell, start + cell, 1)
         genes.append(gene.astype(np.int32))
         counts.append(count)
@@ -126,6 +209,11 @@ def _write_sparse(file: h5py.File, size: Size) -> None:
     ):
         # Cell Ranger writes resizable datasets, so their chunks may be longer than they are.
         group.create_dataset(name, data=values, chunks=(SPARSE_CHUNK,), maxshape=(None,), **COMPRESSION)
+    # The same datasets again, not copies of them.
+    twin = file.create_group(TWIN_GROUP)
+    twin.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [size.cells, size.genes]})
+    for name in ("data", "indices", "indptr"):
+        twin[name] = group[name]
     group.create_dataset("shape", data=np.array([size.genes, size.cells], dtype=np.int32))
     group.create_dataset("barcodes", data=_numbered("CELL{:012d}-1", size.cells), **COMPRESSION)
     features = group.create_group("features")
@@ -134,17 +222,50 @@ def _write_sparse(file: h5py.File, size: Size) -> None:
     features.create_dataset("feature_type", data=_numbered("Gene Expression", size.genes), **COMPRESSION)
 
 
-def _write_dense(file: h5py.File, size: Size, chunks: tuple[int, int]) -> None:
-    """Write the dense array: cells by genes, which is how dense expression matrices are stored."""
+def _write_dense(file: h5py.File, size: Size, kind: DenseFile) -> None:
+    """Write the dense array, or its first rows."""
+    values = _dense_values(size)[: kind.rows]
+    file.create_dataset(DENSE_DATASET, data=values, chunks=kind.chunks, **FILTERS[kind.filter])
+
+
+def _write_tiled(file: h5py.File, source: Path, tiles: int) -> None:
+    """Write copies of the dense array below each other."""
+    with h5py.File(source, "r") as original:
+        tile(original[DENSE_DATASET], file, DENSE_DATASET, tiles)
+
+
+def _write_zarr(path: Path, values: npt.NDArray[np.int32], chunks: tuple[int, int]) -> None:
+    """Write the dense array in Zarr's format beside its HDF5 file, once for each codec."""
+    import zarr
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+    codecs = {
+        "gzip": GzipCodec(level=4),
+        "zstd": ZstdCodec(level=3),
+        "blosc": BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+    }
+    for name in ZARR_CODECS:
+        directory = zarr_path(path, name)
+        shutil.rmtree(directory, ignore_errors=True)
+        array = zarr.create_array(
+            directory, shape=values.shape, chunks=chunks, dtype=values.dtype, compressors=[codecs[name]]
+        )
+        array[...] = values
+    os.sync()
+
+
+@cache
+def _dense_values(size: Size) -> npt.NDArray[np.int32]:
+    """Draw the dense array: cells by genes, which is how dense expression matrices are stored."""
     rng = np.random.default_rng([SEED, 1])
-    rates = _gene_rates(rng, size.dense, size.dense_density)
+    rates = gene_rates(rng, size.dense, size.dense_density)
     values = np.zeros((size.dense, size.dense), dtype=np.int32)
-    for start, cell, gene, count in _draw_counts(rng, rates, size.dense):
+    for start, cell, gene, count in draw_counts(rng, rates, size.dense):
         values[start + cell, gene] = count
-    file.create_dataset(DENSE_DATASET, data=values, chunks=chunks, **COMPRESSION)
+    return values
 
 
-def _gene_rates(rng: np.random.Generator, genes: int, density: float) -> npt.NDArray[np.float32]:
+def gene_rates(rng: np.random.Generator, genes: int, density: float) -> npt.NDArray[np.float32]:
     """Draw for each gene the probability of being seen in a cell.
 
     Args:
@@ -169,7 +290,7 @@ def _gene_rates(rng: np.random.Generator, genes: int, density: float) -> npt.NDA
     return rates
 
 
-def _draw_counts(
+def draw_counts(
     rng: np.random.Generator, rates: npt.NDArray[np.float32], cells: int
 ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]]:
     """Draw the non-zero counts, a block of cells at a time.
@@ -200,7 +321,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Generate the benchmark files.")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir())
+    parser.add_argument("--filters", type=Path, metavar="FILE", help="make the file of the decoders' benchmark")
     arguments = parser.parse_args()
+    if arguments.filters is not None:
+        ensure_filters(arguments.filters)
+        return
     ensure(SIZES[arguments.size], arguments.data_dir)
 
 

@@ -1,37 +1,105 @@
 """The packages that are compared: how each one reads each kind of work.
 
 Each class is one peer. It imports its package when it is made, in a process of its own, because
-the packages bring different copies of libhdf5. Its public methods are named after ``Work.kind``:
-given a file, they open what may stay open between reads and return a function without arguments
-that does one read and returns the result.
+the packages bring different copies of libhdf5. Its methods are named after ``Work.kind``: given a
+file and what to read of it, they open what may stay open between reads and return a function
+without arguments that reads it all, one selection after another, and returns the results.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar
 
-from sizes import DENSE_DATASET, SPARSE_GROUP, Size, pick
+import numpy as np
 
-Read = Callable[[], Any]
+from sizes import (
+    ANNDATA,
+    DENSE_DATASET,
+    H5PY,
+    HDF5ARRAY,
+    HIDEFIX,
+    LIMITS,
+    OURS,
+    OURS_ON_ONE,
+    SPARSE_GROUP,
+    TWIN_GROUP,
+    ZARR_CODECS,
+    ZARRS,
+    Index,
+    Selection,
+    Size,
+    zarr_path,
+)
+
+Selections = Sequence[Selection]
+#: Reads everything that was asked for.
+Read = Callable[[], list[Any]]
+
+#: The program that decodes without an output, made by ``make bench``.
+LIMIT_PROGRAM = "FILEBACKEDARRAY_BENCH_LIMIT"
 
 
-class H5py:
-    """h5py, with scipy to make a sparse matrix of what it read."""
+class Peer:
+    """What all peers have in common."""
 
-    name: ClassVar[str] = "h5py"
+    #: Packages whose versions belong to the results.
+    packages: ClassVar[tuple[str, ...]] = ()
+    #: Whether a read returns how many seconds it took instead of a result.
+    is_limit: ClassVar[bool] = False
 
     def __init__(self, size: Size, threads: int) -> None:
         """Import the package.
 
         Args:
             size: Size of the files.
-            threads: Number of threads; h5py reads on one whatever this says.
+            threads: Number of threads to read on, where the package can use several.
         """
+        self.size = size
+        self.threads = threads
+
+    def versions(self) -> dict[str, str]:
+        """Name the versions of what is measured."""
+        return {name: version(name) for name in self.packages}
+
+    def forget(self) -> None:
+        """Drop what earlier reads left in memory and would make the next one another work."""
+
+    def cache_budget(self) -> int:
+        """Tell how many bytes the package keeps between reads on purpose."""
+        return 0
+
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Read from the dense dataset."""
+        raise NotImplementedError
+
+    def sparse(self, path: Path, selections: Selections) -> Read:
+        """Read from the sparse matrix."""
+        raise NotImplementedError
+
+    def load(self, path: Path, selections: Selections) -> Read:
+        """Load the sparse matrix whole, as scipy's CSC matrix."""
+        raise NotImplementedError
+
+
+class H5py(Peer):
+    """h5py, with scipy to make a sparse matrix of what it read. It opens the file once per run."""
+
+    packages = ("h5py", "scipy")
+
+    def __init__(self, size: Size, threads: int) -> None:
+        """Import the package and the filters that it lacks."""
+        super().__init__(size, threads)
         import h5py
+        import hdf5plugin  # noqa: F401
         import scipy.sparse
 
         self._h5py = h5py
@@ -39,103 +107,76 @@ class H5py:
 
     def versions(self) -> dict[str, str]:
         """Name the versions of what is measured."""
-        return {
-            "h5py": version("h5py"),
-            "h5py's libhdf5": self._h5py.version.hdf5_version,
-            "scipy": version("scipy"),
-        }
+        return {**super().versions(), "h5py's libhdf5": self._h5py.version.hdf5_version}
 
-    def dense_full(self, path: Path) -> Read:
-        """Read a dense dataset whole."""
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Read from the dense dataset."""
+        parts = [_one_list(selection) for selection in selections]
 
-        def read() -> Any:
+        def read() -> list[Any]:
             with self._h5py.File(path, "r") as file:
-                return file[DENSE_DATASET][...]
+                dataset = file[DENSE_DATASET]
+                return [dataset[first] if rest is None else dataset[first][rest] for first, rest in parts]
 
         return read
 
-    def sparse_full(self, path: Path) -> Read:
-        """Load a sparse matrix whole."""
+    def load(self, path: Path, selections: Selections) -> Read:
+        """Load the sparse matrix whole."""
 
-        def read() -> Any:
+        def read() -> list[Any]:
             with self._h5py.File(path, "r") as file:
                 group = file[SPARSE_GROUP]
                 parts = (group["data"][...], group["indices"][...], group["indptr"][...])
-                return self._sparse.csc_matrix(parts, shape=tuple(group["shape"][...]))
+                return [self._sparse.csc_matrix(parts, shape=tuple(group["shape"][...]))]
 
         return read
 
 
-class Hdf5array:
+class Hdf5array(Peer):
     """hdf5array, through delayedarray's generics."""
 
-    name: ClassVar[str] = "hdf5array"
+    name: ClassVar[str] = HDF5ARRAY
+    packages = ("hdf5array", "delayedarray", "numpy")
 
     def __init__(self, size: Size, threads: int) -> None:
-        """Import the package.
-
-        Args:
-            size: Size of the files.
-            threads: Number of threads; hdf5array reads on one whatever this says.
-        """
+        """Import the package."""
+        super().__init__(size, threads)
         import delayedarray
 
         self._delayedarray = delayedarray
         self._package = importlib.import_module(self.name)
-        self._size = size
 
-    def versions(self) -> dict[str, str]:
-        """Name the versions of what is measured."""
-        return {name: version(name) for name in (self.name, "delayedarray", "numpy")}
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Read from the dense dataset."""
+        array = self._package.Hdf5DenseArray(str(path), DENSE_DATASET, native_order=True)
+        return self._extract(self._delayedarray.extract_dense_array, array, selections)
 
-    def dense_full(self, path: Path) -> Read:
-        """Read a dense dataset whole."""
-        array = self._dense(path)
-        subset = tuple(range(extent) for extent in array.shape)
-        return lambda: self._delayedarray.extract_dense_array(array, subset)
+    def sparse(self, path: Path, selections: Selections) -> Read:
+        """Read from the sparse matrix."""
+        return self._extract(self._delayedarray.extract_sparse_array, self._matrix(path), selections)
 
-    def dense_rows(self, path: Path) -> Read:
-        """Read random rows of a dense dataset."""
-        array = self._dense(path)
-        subset = (pick(array.shape[0], self._size.picks), range(array.shape[1]))
-        return lambda: self._delayedarray.extract_dense_array(array, subset)
+    def load(self, path: Path, selections: Selections) -> Read:
+        """Load the sparse matrix whole."""
+        array = self._matrix(path)
+        return lambda: [self._delayedarray.to_scipy_sparse_matrix(array, "csc")]
 
-    def sparse_full(self, path: Path) -> Read:
-        """Load a sparse matrix whole."""
-        array = self._sparse(path)
-        return lambda: self._delayedarray.to_scipy_sparse_matrix(array, "csc")
-
-    def sparse_columns(self, path: Path) -> Read:
-        """Read random columns of a sparse matrix that is stored by column."""
-        array = self._sparse(path)
-        subset = (range(array.shape[0]), pick(array.shape[1], self._size.picks))
-        return lambda: self._delayedarray.extract_sparse_array(array, subset)
-
-    def sparse_rows(self, path: Path) -> Read:
-        """Read random rows of a sparse matrix that is stored by column."""
-        array = self._sparse(path)
-        subset = (pick(array.shape[0], self._size.picks), range(array.shape[1]))
-        return lambda: self._delayedarray.extract_sparse_array(array, subset)
-
-    def _dense(self, path: Path) -> Any:
-        return self._package.Hdf5DenseArray(str(path), DENSE_DATASET, native_order=True)
-
-    def _sparse(self, path: Path) -> Any:
-        shape = (self._size.genes, self._size.cells)
+    def _matrix(self, path: Path) -> Any:
+        shape = (self.size.genes, self.size.cells)
         return self._package.Hdf5CompressedSparseMatrix(str(path), SPARSE_GROUP, shape=shape, by_column=True)
+
+    def _extract(self, extract: Callable[[Any, Any], Any], array: Any, selections: Selections) -> Read:
+        subsets = [_subset(selection, array.shape) for selection in selections]
+        return lambda: [extract(array, subset) for subset in subsets]
 
 
 class Filebackedarray(Hdf5array):
     """This package: called exactly as hdf5array is, on a stated number of threads."""
 
-    name: ClassVar[str] = "filebackedarray"
+    name = OURS
+    packages = (OURS, "delayedarray", "numpy")
 
     def __init__(self, size: Size, threads: int) -> None:
         """Import the package and set its number of threads.
-
-        Args:
-            size: Size of the files.
-            threads: Number of threads to read on.
 
         Raises:
             RuntimeError: The package uses another number of threads than it was told to.
@@ -145,18 +186,167 @@ class Filebackedarray(Hdf5array):
         if self._package.get_num_threads() != threads:
             raise RuntimeError(f"asked for {threads} threads, which the package did not take")
 
+    def forget(self) -> None:
+        """Drop decoded chunks."""
+        self.cache_budget()
 
-OURS = Filebackedarray.name
-PEERS: dict[str, type[H5py | Hdf5array]] = {peer.name: peer for peer in (Filebackedarray, H5py, Hdf5array)}
+    def cache_budget(self) -> int:
+        """Tell the budget of decoded chunks. Looking drops them: only what sets it tells it."""
+        set_budget = getattr(self._package, "set_cache_budget", None)
+        if set_budget is None:
+            return 0
+        budget: int = set_budget(0)
+        set_budget(budget)
+        return budget
 
 
-def peers_of(kind: str) -> list[str]:
-    """List who takes part in a kind of work.
+class OnOneThread(Filebackedarray):
+    """This package without parallelism."""
 
-    Args:
-        kind: A ``Work.kind``.
+    def __init__(self, size: Size, threads: int) -> None:
+        """Import the package for one thread."""
+        super().__init__(size, 1)
 
-    Returns:
-        Names of the peers that can do it, this package first.
-    """
-    return [name for name, peer in PEERS.items() if hasattr(peer, kind)]
+
+class Hidefix(Peer):
+    """hidefix, whose index is made before. It reads whole datasets here; lists it does not know."""
+
+    packages = ("hidefix",)
+
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Read from the dense dataset."""
+        import hidefix
+
+        # The dataset does not keep the index alive by itself.
+        index = hidefix.Index(str(path))
+        dataset = index.dataset(DENSE_DATASET)
+        # It takes bounds only, no open slices.
+        bounds = [tuple(slice(*part.indices(n)[:2]) for part, n in _slices(s, dataset.shape())) for s in selections]
+        return lambda: [(index, dataset)[1][selection] for selection in bounds]
+
+
+class Anndata(Peer):
+    """anndata's backed sparse matrix, on the row-major twin: cells x genes."""
+
+    packages = ("anndata",)
+
+    def sparse(self, path: Path, selections: Selections) -> Read:
+        """Read from the sparse matrix."""
+        import h5py
+        from anndata.io import sparse_dataset
+
+        matrix = sparse_dataset(h5py.File(path, "r")[TWIN_GROUP])
+        # A full slice for the second axis makes anndata go the long way for the first.
+        subsets = [(_array(cells), _array(genes)) for genes, cells in selections]
+        keys = [cells if _is_all(genes) else (cells, genes) for cells, genes in subsets]
+        return lambda: [matrix[key] for key in keys]
+
+
+class Zarrs(Peer):
+    """zarr with the zarrs pipeline, on the same array in Zarr's format."""
+
+    packages = ("zarr", "zarrs")
+    codec: ClassVar[str]
+
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Read from the dense array."""
+        import zarr
+
+        zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": self.threads})
+        array = zarr.open_array(zarr_path(path, self.codec), mode="r")
+        keys: list[Any] = list(selections)
+        return lambda: [array[key] for key in keys]
+
+
+class Limit(Peer):
+    """What no reader of gzip can be faster than: decoding into nothing, and touching a result's memory."""
+
+    is_limit = True
+    #: Which of the two are counted, and how much of the decoding.
+    decoding: ClassVar[str | None] = "decode"
+    faults: ClassVar[bool] = True
+
+    def dense(self, path: Path, selections: Selections) -> Read:
+        """Decode all chunks, and write to as much fresh memory as they take."""
+        import h5py
+
+        program = os.environ.get(LIMIT_PROGRAM)
+        if self.decoding is not None and program is None:
+            raise RuntimeError(f"{LIMIT_PROGRAM} should name the program that `make bench` builds")
+        with h5py.File(path, "r") as file:
+            size = file[DENSE_DATASET].size * file[DENSE_DATASET].dtype.itemsize
+
+        def read() -> list[Any]:
+            seconds = _fault_in(size, self.threads) if self.faults else 0.0
+            if self.decoding is not None:
+                command = [str(program), self.decoding, str(path), DENSE_DATASET, str(self.threads)]
+                seconds += float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            return [seconds]
+
+        return read
+
+
+def _fault_in(size: int, threads: int) -> float:
+    """Time writing to fresh memory, on several threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(abs, range(threads)))
+        start = perf_counter()
+        memory = np.empty(size, np.uint8)
+        share = -(-size // threads)
+        # ctypes lets go of the GIL.
+        pieces = [memory[at : at + share] for at in range(0, size, share)]
+        list(pool.map(lambda piece: ctypes.memset(piece.ctypes.data, 1, piece.size), pieces))
+        return perf_counter() - start
+
+
+def _one_list(selection: Selection) -> tuple[Selection, Selection | None]:
+    """Split a selection in one that h5py takes, with at most one list, and the rest, for numpy."""
+    lists = [axis for axis, index in enumerate(selection) if not isinstance(index, slice)]
+    if len(lists) < 2:
+        return selection, None
+    first = tuple(index if axis not in lists[1:] else slice(None) for axis, index in enumerate(selection))
+    rest = tuple(index if axis in lists[1:] else slice(None) for axis, index in enumerate(selection))
+    return first, rest
+
+
+def _slices(selection: Selection, shape: Sequence[int]) -> list[tuple[slice, int]]:
+    """Pair the slices of a selection with the extents of their axes."""
+    slices = [(index, extent) for index, extent in zip(selection, shape, strict=True) if isinstance(index, slice)]
+    if len(slices) != len(selection):
+        raise NotImplementedError("only slices")
+    return slices
+
+
+def _subset(selection: Selection, shape: Sequence[int]) -> tuple[Sequence[int], ...]:
+    """Say a selection in delayedarray's words."""
+    return tuple(
+        range(*index.indices(extent)) if isinstance(index, slice) else index
+        for index, extent in zip(selection, shape, strict=True)
+    )
+
+
+def _array(index: Index) -> Any:
+    return index if isinstance(index, slice) else np.asarray(index)
+
+
+def _is_all(index: Any) -> bool:
+    return isinstance(index, slice) and index == slice(None)
+
+
+PEERS: dict[str, type[Peer]] = {
+    OURS: Filebackedarray,
+    H5PY: H5py,
+    HDF5ARRAY: Hdf5array,
+    HIDEFIX: Hidefix,
+    ANNDATA: Anndata,
+    **{
+        name: type(f"Zarrs_{codec}", (Zarrs,), {"codec": codec}) for name, codec in zip(ZARRS, ZARR_CODECS, strict=True)
+    },
+    OURS_ON_ONE: OnOneThread,
+    **{
+        name: type(f"Limit_{number}", (Limit,), {"decoding": decoding, "faults": faults})
+        for number, (name, (decoding, faults)) in enumerate(
+            zip(LIMITS, (("decode", True), ("decode", False), ("inflate", False), (None, True)), strict=True)
+        )
+    },
+}

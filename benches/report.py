@@ -1,11 +1,13 @@
-"""From times to what is shown: rows against floors, as a table, as Markdown and as JSON."""
+"""From times to what is shown: rows against floors, as tables in the terminal and in Markdown, and as JSON."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,16 +16,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from peers import OURS, peers_of
-from sizes import Size, Work, work_items
+from sizes import LIMITS, OURS, OURS_ON_ONE, Size, Work, work_items
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-MARKDOWN_BEGIN = "<!-- bench:begin -->"
-MARKDOWN_END = "<!-- bench:end -->"
+#: Names of the places in Markdown files that are filled in.
+SECTION = "bench"
+COLD_SECTION = "bench-cold"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ class Floors:
 
     Attributes:
         ratios: For each work item and peer the least ratio.
-        overhead: Bytes that an extraction may need beyond its result.
+        overhead: Bytes that a read may need beyond its result and what is kept between reads.
     """
 
     ratios: dict[str, dict[str, float]]
     overhead: float
+
+
+NO_FLOORS = Floors({}, float("inf"))
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,10 @@ def load_floors(path: Path, size: Size) -> Floors:
     """
     with path.open("rb") as file:
         section = tomllib.load(file)[size.name]
-    measured = {work.key: peers_of(work.kind) for work in work_items(size)}
+    measured = {work.key: work.peers for work in work_items(size)}
     for work, ratios in section["ratios"].items():
         for peer in ratios:
-            if peer == OURS or peer not in measured.get(work, ()):
+            if peer not in measured.get(work, ()):
                 raise ValueError(f"{path.name}: {work} against {peer} is not measured")
     return Floors(section["ratios"], section["peak_over_result_mb"] * 1e6)
 
@@ -138,12 +143,13 @@ def make_rows(measurements: list[Measurement], floors: Floors) -> list[Row]:
     ]
 
 
-def failures(rows: list[Row], floors: Floors) -> list[str]:
+def failures(rows: list[Row], floors: Floors, kept: int) -> list[str]:
     """List what falls short.
 
     Args:
         rows: The rows of the table.
         floors: What the run is held to.
+        kept: Bytes that this package may keep between reads besides.
 
     Returns:
         One sentence for each ratio below its floor and each extraction above the memory bound.
@@ -157,9 +163,9 @@ def failures(rows: list[Row], floors: Floors) -> list[str]:
     overheads = {row.measurement.work.key: row.measurement.overhead for row in rows}
     big = [
         f"{work}: a peak of {overhead / 1e6:.0f} MB beyond the result is above the bound of "
-        f"{floors.overhead / 1e6:g} MB"
+        f"{(floors.overhead + kept) / 1e6:g} MB"
         for work, overhead in overheads.items()
-        if overhead is not None and overhead > floors.overhead
+        if overhead is not None and overhead > floors.overhead + kept
     ]
     return slow + big
 
@@ -172,10 +178,20 @@ def machine() -> dict[str, Any]:
     """
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def today() -> str:
+    """Name the day."""
+    return datetime.date.today().isoformat()
 
 
 def _cpu_model() -> str:
@@ -226,15 +242,24 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.measurement.work.label,
         row.peer,
-        f"{min(row.theirs):.3f}",
-        f"{min(row.ours):.3f}",
-        f"{row.ratio:.1f}x",
+        _seconds(min(row.theirs)),
+        _seconds(min(row.ours)),
+        _ratio(row.ratio),
         "-" if row.floor is None else f"{row.floor:g}x",
         row.verdict,
-        f"{median(row.theirs):.3f} (n={len(row.theirs)})",
-        f"{median(row.ours):.3f} (n={len(row.ours)})",
+        f"{_seconds(median(row.theirs))} (n={len(row.theirs)})",
+        f"{_seconds(median(row.ours))} (n={len(row.ours)})",
         "-" if overhead is None else f"{overhead / 1e6:.0f}",
     )
+
+
+def _seconds(seconds: float) -> str:
+    """Format a time: to the millisecond, or what is left of less."""
+    return f"{seconds:.3f}" if seconds >= 0.01 else f"{seconds:.2g}"
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio >= 3 else f"{ratio:.2f}x"
 
 
 def print_table(rows: list[Row], caption: str) -> None:
@@ -256,38 +281,89 @@ def print_table(rows: list[Row], caption: str) -> None:
     console.print(table)
 
 
-def check_markdown(path: Path) -> None:
-    """Make sure that the table has a place in a Markdown file.
+def _markers(section: str) -> tuple[str, str]:
+    return f"<!-- {section}:begin -->", f"<!-- {section}:end -->"
+
+
+def check_section(path: Path, section: str) -> None:
+    """Make sure that a section has its place in a Markdown file.
 
     Args:
         path: The file.
+        section: Name of the section.
 
     Raises:
         ValueError: The markers are not both there once, the first one first.
     """
     text = path.read_text(encoding="utf-8")
-    once = text.count(MARKDOWN_BEGIN) == 1 and text.count(MARKDOWN_END) == 1
-    if not once or text.index(MARKDOWN_BEGIN) > text.index(MARKDOWN_END):
-        raise ValueError(f"{path} needs a line {MARKDOWN_BEGIN} and, below, one {MARKDOWN_END}")
+    begin, end = _markers(section)
+    once = text.count(begin) == 1 and text.count(end) == 1
+    if not once or text.index(begin) > text.index(end):
+        raise ValueError(f"{path} needs a line {begin} and, below, one {end}")
 
 
-def write_markdown(path: Path, rows: list[Row], provenance: str) -> None:
-    """Replace what is between the markers of a Markdown file by the table.
+def write_section(path: Path, section: str, contents: str) -> None:
+    """Replace what is between the markers of a Markdown file.
 
     Args:
         path: The file.
-        rows: The rows of the table.
-        provenance: Line above the table.
+        section: Name of the section.
+        contents: What goes there.
     """
-    check_markdown(path)
+    check_section(path, section)
+    begin, end = _markers(section)
     text = path.read_text(encoding="utf-8")
-    before, _ = text.split(MARKDOWN_BEGIN)
-    _, after = text.split(MARKDOWN_END)
-    align = ["---" if column < TEXT_COLUMNS else "---:" for column in range(len(HEADER))]
-    lines = [" | ".join(cells) for cells in (HEADER, align, *map(_cells, rows))]
-    table = "\n".join(f"| {line} |" for line in lines)
-    block = f"{MARKDOWN_BEGIN}\n{provenance}\n\n{table}\n{MARKDOWN_END}"
-    path.write_text(before + block + after, encoding="utf-8")
+    before, _ = text.split(begin)
+    _, after = text.split(end)
+    path.write_text(f"{before}{begin}\n{contents}\n{end}{after}", encoding="utf-8")
+
+
+def markdown_table(header: Sequence[str], text_columns: int, lines: Iterable[Sequence[str]]) -> str:
+    """Make a Markdown table.
+
+    Args:
+        header: Titles of the columns.
+        text_columns: How many of the first columns are text; the others are numbers.
+        lines: The cells of each line.
+
+    Returns:
+        The table.
+    """
+    align = ["---" if column < text_columns else "---:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, align, *lines))
+
+
+def markdown(rows: list[Row]) -> str:
+    """Make a Markdown table of everything that was measured.
+
+    Args:
+        rows: The rows of the table.
+
+    Returns:
+        The table.
+    """
+    return markdown_table(HEADER, TEXT_COLUMNS, map(_cells, rows))
+
+
+def summary(rows: list[Row]) -> str:
+    """Make a Markdown table with a line for each work item that has a floor, and a column for each peer.
+
+    Args:
+        rows: The rows of the table.
+
+    Returns:
+        The table.
+    """
+    held = [row for row in rows if row.floor is not None and row.peer not in (OURS_ON_ONE, *LIMITS)]
+    peers = list(dict.fromkeys(row.peer for row in held))
+    works = dict.fromkeys(row.measurement.work.key for row in held)
+    lines = []
+    for work in works:
+        mine = {row.peer: row for row in rows if row.measurement.work.key == work}
+        any_row = next(iter(mine.values()))
+        ratios = [_ratio(mine[peer].ratio) if peer in mine else "" for peer in peers]
+        lines.append([any_row.measurement.work.label, _seconds(min(any_row.ours)), *ratios])
+    return markdown_table(["work", "ours (s)", *peers], 1, lines)
 
 
 def write_json(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
@@ -311,4 +387,5 @@ def write_json(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
         }
         for row in rows
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**about, "results": results}, indent=2) + "\n", encoding="utf-8")

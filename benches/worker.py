@@ -18,12 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from memory import Peak
 from peers import PEERS, Read
 from results import fingerprint, nbytes
-from sizes import SIZES, Size, file_path, work_items
+from sizes import SIZES, ZARR_CODECS, Size, curves, file_path, work_items, zarr_path
 
-STATUS = Path("/proc/self/status")
-CLEAR_REFS = Path("/proc/self/clear_refs")
+#: What tells the peers' thread pools how large to be.
+THREAD_VARIABLES = ("RAYON_NUM_THREADS", "BLOSC_NTHREADS", "OMP_NUM_THREADS")
+
+ATTEMPTS_TO_DROP = 20
 
 
 class WorkerError(RuntimeError):
@@ -48,8 +51,12 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
         )
-        self.versions: dict[str, str] = self._receive()
+        about = self._receive()
+        self.versions: dict[str, str] = about["versions"]
+        #: Bytes that the package keeps between reads on purpose.
+        self.cache_budget: int = about["cache_budget"]
 
     def __enter__(self) -> Worker:
         """Return the worker itself."""
@@ -65,16 +72,28 @@ class Worker:
         self._process.kill()
         self._process.communicate()
 
-    def fingerprint(self, work: str) -> str:
+    def fingerprint(self, work: str) -> str | None:
         """Read once, untimed, which also warms the page cache.
 
         Args:
             work: Key of the work item.
 
         Returns:
-            Digest of the result.
+            Digest of the result; None for a limit, which has no result.
         """
-        return str(self._ask("fingerprint", work))
+        answer = self._ask("fingerprint", work)
+        return None if answer is None else str(answer)
+
+    def chill(self, work: str) -> bool:
+        """Drop the file of a work item from the page cache.
+
+        Args:
+            work: Key of the work item.
+
+        Returns:
+            Whether it is gone from there.
+        """
+        return bool(self._ask("chill", work))
 
     def seconds(self, work: str) -> float:
         """Read once.
@@ -120,54 +139,76 @@ class _Server:
 
     def __init__(self, peer: str, size: Size, data_dir: Path, threads: int) -> None:
         self.peer = PEERS[peer](size, threads)
-        self._paths = {work.key: (work.kind, file_path(data_dir, size, work.file)) for work in work_items(size)}
+        works = [*work_items(size), *(work for curve in curves(size) for _, work in curve.points)]
+        self._works = {work.key: (work, file_path(data_dir, size, work.file)) for work in works}
         self._reads: dict[str, Read] = {}
 
-    def fingerprint(self, work: str) -> str:
-        return fingerprint(self._read(work)())
+    def fingerprint(self, work: str) -> str | None:
+        result = self._read(work)()
+        return None if self.peer.is_limit else fingerprint(result)
+
+    def chill(self, work: str) -> bool:
+        _, path = self._works[work]
+        # All of them, so that the same is done for all peers.
+        directories = (zarr_path(path, codec) for codec in ZARR_CODECS)
+        files = [path, *(file for directory in directories for file in directory.rglob("*") if file.is_file())]
+        # Pages that another core has only just used are let go of a little later.
+        for _ in range(ATTEMPTS_TO_DROP):
+            kept = [file for file in files if not _drop(file)]
+            if not kept:
+                # Looking brought something in again.
+                for file in files:
+                    _advise(file)
+                return True
+            time.sleep(0.05)
+        return False
 
     def seconds(self, work: str) -> float:
         read = self._read(work)
+        self.peer.forget()
         gc.collect()
         start = time.perf_counter()
         result = read()
         seconds = time.perf_counter() - start
+        if self.peer.is_limit:
+            seconds = result[0]
         del result  # Only now, so that giving the memory back is not part of the time.
         return seconds
 
     def overhead(self, work: str) -> int | None:
         read = self._read(work)
-        if not STATUS.exists():
-            return None
-        gc.collect()
-        # Where it is not allowed, the peak includes that of the imports, so that what is reported
-        # may be too much, never too little.
-        with suppress(OSError):
-            CLEAR_REFS.write_text("5")
-        before = _memory("VmRSS")
+        peak = Peak()
         result = read()
-        return _memory("VmHWM") - before - nbytes(result)
+        growth = peak.growth()
+        return None if growth is None else growth - nbytes(result)
 
-    def _read(self, work: str) -> Read:
+    def _read(self, key: str) -> Read:
         """Open what the work item reads, once."""
-        if work not in self._reads:
-            kind, path = self._paths[work]
-            self._reads[work] = getattr(self.peer, kind)(path)
-        return self._reads[work]
+        if key not in self._reads:
+            work, path = self._works[key]
+            self._reads[key] = getattr(self.peer, work.kind)(path, work.reads)
+        return self._reads[key]
 
 
-def _memory(field: str) -> int:
-    """Read one of the kernel's counts of this process's memory.
+def _advise(path: Path) -> None:
+    """Ask the operating system to drop a file from the page cache."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-    Args:
-        field: ``VmRSS`` for now, ``VmHWM`` for the peak. (The peak in ``getrusage`` would not do:
-            it starts at that of the parent process.)
 
-    Returns:
-        Number of bytes.
-    """
-    lines = STATUS.read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+def _drop(path: Path) -> bool:
+    """Drop a file from the page cache, and tell whether that worked: whether its bytes are to be waited for."""
+    if not (hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")):
+        return False
+    _advise(path)
+    with path.open("rb", buffering=0) as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], path.stat().st_size // 2, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def main() -> None:
@@ -184,7 +225,8 @@ def main() -> None:
     os.dup2(2, 1)
 
     server = _Server(arguments.peer, SIZES[arguments.size], arguments.data_dir, arguments.threads)
-    print(json.dumps(server.peer.versions()), file=answers, flush=True)
+    about = {"versions": server.peer.versions(), "cache_budget": server.peer.cache_budget()}
+    print(json.dumps(about), file=answers, flush=True)
     for line in sys.stdin:
         question, work = json.loads(line)
         print(json.dumps(getattr(server, question)(work)), file=answers, flush=True)

@@ -6,6 +6,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "benching")]
+pub mod benching;
 mod cache;
 mod chunks;
 mod dataset;
