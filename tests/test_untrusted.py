@@ -274,3 +274,29 @@ def test_pickles_and_dask_keep_it(path: Path) -> None:
     assert seed._untrusted
     expected = extract_dense_array(seed, everything(seed.shape))
     assert_identical(create_dask_array(seed).compute(), expected)
+
+
+#: Files of `docs/fuzzing.md` that libhdf5 does not survive, and what is read of them: a dataset, or the matrix.
+DEADLY = {
+    "btree2-internal-node-checksum-overflow": "tree2",
+    "btree2-leaf-checksum-overflow": "tree2",
+    "extensible-array-endless-iteration": "extensible",
+    "fixed-array-endless-iteration": None,
+    "fixed-array-get-out-of-bounds": "bits",
+    "huge-object-btree-null-file": "tree2",
+}
+
+
+def read_untrusted(path: Path, name: str | None) -> None:
+    if name is None:
+        seed = Hdf5CompressedSparseMatrixSeed(path, "matrix", (8, 6), True, untrusted=True)
+    else:
+        seed = Hdf5DenseArraySeed(path, name, untrusted=True)
+    extract_dense_array(seed, everything(seed.shape))
+
+
+@pytest.mark.parametrize("case", DEADLY)
+def test_what_libhdf5_dies_of_is_an_error(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_untrusted, "SECONDS", 2)
+    with pytest.raises(OSError, match=case):
+        read_untrusted(Path(__file__).parent / "data" / "libhdf5" / f"{case}.h5", DEADLY[case])

@@ -158,9 +158,12 @@ impl Drop for Scrap {
     }
 }
 
-/// The number of a sound file and of a dataset of it, whether checksums are to be right, then changes of eight
-/// bytes each.
-pub(super) fn mutated(data: &[u8]) -> usize {
+/// The file that an input of the target `file` stands for, and the dataset of it that is read; all of the
+/// matrix if it is none.
+///
+/// The input is the number of a sound file and of a dataset of it, whether checksums are to be right, then
+/// changes of eight bytes each.
+pub fn mutant(data: &[u8]) -> (Vec<u8>, Option<&'static str>) {
     let mut input = Input(data);
     let (number, fixed) = (usize::from(input.u8()), !input.u8().is_multiple_of(8));
     let (number, which) = (number % SEEDS.len(), number / SEEDS.len());
@@ -183,9 +186,16 @@ pub(super) fn mutated(data: &[u8]) -> usize {
             }
         }
     }
+    let name = datasets.get(which % (datasets.len() + usize::from(datasets == MATRIX)));
+    (bytes, name.copied())
+}
+
+/// Reads a mutant.
+pub(super) fn mutated(data: &[u8]) -> usize {
+    let (bytes, name) = mutant(data);
     let file = Scrap::write(&bytes);
     let most = bytes.len() * filters::DENSE + 2 * MOST;
-    match datasets.get(which % (datasets.len() + usize::from(datasets == MATRIX))) {
+    match name {
         None => read_matrix(file.path()),
         Some(name) => {
             if read(file.path(), name.as_bytes()) == Some(true) {

@@ -12,6 +12,8 @@ mod matrix;
 mod planner;
 mod roundtrip;
 
+pub use files::mutant;
+
 /// A target: from its input to the most bytes that it may allocate at once.
 pub type Target = fn(&[u8]) -> usize;
 
