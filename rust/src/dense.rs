@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Scratch;
+use crate::filters::Lent;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::Request;
@@ -88,9 +88,9 @@ pub fn read_strings(
             .map_err(|_| Error::OutOfMemory(format!("no memory for {} strings", plan.count())))?;
         out.resize(plan.count(), Vec::new());
         let out = Mutex::new(out);
-        pool::for_each(control, plan.jobs(), |scratch: &mut Scratch, number| {
+        pool::for_each(control, plan.jobs(), |scratch: &mut Lent, number| {
             let job = plan.job(number);
-            let mut strings = reader.strings(&job, scratch)?;
+            let mut strings = reader.strings(&job, scratch.get())?;
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
             job.for_each(plan.lens(), |source, target| out[target] = std::mem::take(&mut strings[source]));
             Ok(())

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-use crate::{cache, hdf5, pool};
+use crate::{cache, filters, hdf5, pool};
 
 thread_local! {
     /// The thread that forks is the same in parent and child.
@@ -18,6 +18,7 @@ pub fn before() {
     HELD.with_borrow_mut(|held| {
         held.push(Box::new(hdf5::hold()));
         held.push(Box::new(cache::hold()));
+        held.push(Box::new(filters::hold()));
         held.push(Box::new(pool::hold()));
     });
 }

@@ -385,6 +385,27 @@ impl Plan {
             .all(|(piece, (&at, (&extent, &len)))| piece.count() as u64 == len.min(extent - at))
     }
 
+    /// What a job wants, if that is one stretch of its chunk which goes to one stretch of the output: where these
+    /// begin and how long they are, in elements.
+    pub fn single_run(&self, job: &Job<'_>) -> Option<Run> {
+        let mut run = Run { source: 0, target: 0, len: 1 };
+        // Elements of the chunk and of the output for each index of the axis at hand.
+        let (mut source_stride, mut target_stride) = (1, 1);
+        for (piece, (&chunk, &len)) in job.pieces.iter().zip(self.grid.chunk().iter().zip(&self.lens)).rev() {
+            let &Piece::Strided { source, step, target, len: count } = piece else { return None };
+            // Rows follow each other only if each is whole, in both.
+            if count > 1 && (step != 1 || run.len != source_stride || run.len != target_stride) {
+                return None;
+            }
+            run.source += source * source_stride;
+            run.target += target * target_stride;
+            run.len *= count;
+            source_stride *= chunk as usize;
+            target_stride *= len;
+        }
+        Some(run)
+    }
+
     /// The `number`-th job, in the chunks' C order.
     pub fn job(&self, number: usize) -> Job<'_> {
         let mut left = number as u64;
@@ -438,6 +459,42 @@ mod tests {
     }
 
     proptest! {
+        /// A single run says of a job what its elements, one by one, say.
+        #[test]
+        fn a_single_run_is_all_of_a_job(
+            axes in vec((1u64..7, 1u64..5, 0u64..7, 1u64..7), 0..4),
+        ) {
+            let shape: Vec<u64> = axes.iter().map(|axis| axis.0).collect();
+            let chunk: Vec<u64> = axes.iter().map(|axis| axis.1).collect();
+            let selection: Vec<Axis> = axes
+                .iter()
+                .map(|&(extent, _, start, len)| {
+                    let start = start.min(extent - 1);
+                    Axis::Range { start, len: len.min(extent - start) as usize, step: 1 }
+                })
+                .collect();
+            let plan = Plan::new(Grid::new(&shape, &chunk).unwrap(), &selection).unwrap();
+            for number in 0..plan.jobs() {
+                let job = plan.job(number);
+                let mut elements = Vec::new();
+                let (start, count) = job.bounds();
+                job.for_each(plan.lens(), |place, target| {
+                    let (mut left, mut position, mut stride) = (place as u64, 0, 1);
+                    for axis in (0..count.len()).rev() {
+                        position += (left % count[axis] + start[axis] - job.offset[axis]) * stride;
+                        left /= count[axis];
+                        stride *= chunk[axis];
+                    }
+                    elements.push((position as usize, target));
+                });
+                elements.sort_unstable();
+                let (source, target) = elements[0];
+                let is_run = elements.iter().zip(0..).all(|(&element, i)| element == (source + i, target + i));
+                let expected = is_run.then_some(Run { source, target, len: elements.len() });
+                prop_assert_eq!(plan.single_run(&job), expected);
+            }
+        }
+
         /// The obvious twin: walk all elements of the output and ask which chunk each lies in.
         #[test]
         fn every_element_comes_once_from_the_right_chunk(axes in vec(axis(), 0..4)) {

@@ -141,7 +141,8 @@ pub fn for_each_with<Scratch: Default>(
 ) -> Result<()> {
     let workers = threads.min(num_threads()?).min(jobs).max(1);
     let progress = Progress::new(&control.stop, jobs, workers);
-    if workers == 1 {
+    // The caller is a worker too: it has begun before another thread wakes up.
+    let work_here = || {
         let mut scratch = Scratch::default();
         let mut asked = Instant::now();
         while let Some(job) = progress.take(0) {
@@ -151,13 +152,16 @@ pub fn for_each_with<Scratch: Default>(
                 asked = Instant::now();
             }
         }
+    };
+    if workers == 1 {
+        work_here();
     } else {
         let pool = pool()?;
-        let running = Mutex::new(workers);
+        let running = Mutex::new(workers - 1);
         let all_done = Condvar::new();
         let (progress, work, running, all_done) = (&progress, &work, &running, &all_done);
         pool.in_place_scope(|scope| {
-            for worker in 0..workers {
+            for worker in 1..workers {
                 scope.spawn(move |_| {
                     let mut scratch = Scratch::default();
                     while let Some(job) = progress.take(worker) {
@@ -170,6 +174,7 @@ pub fn for_each_with<Scratch: Default>(
                     }
                 });
             }
+            work_here();
             let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
             while *left > 0 {
                 left = all_done.wait_timeout(left, POLL).unwrap_or_else(PoisonError::into_inner).0;

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use lru::LruCache;
 
 use crate::cache::{self, Chunk, Chunks, Key};
-use crate::chunks::{ChunkIndex, Grid};
+use crate::chunks::{Chunk as Stored, ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::filters::{self, Complaint, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::plan::{Job, Plan};
@@ -390,16 +390,9 @@ impl ChunkReader<'_> {
         if let Some(known) = self.known(job.linear, form) {
             return Ok(Found::Kept(known));
         }
-        let place = || self.place.chunk(&job.offset);
         let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
         let complain = |complaint| self.complain(complaint, job);
-        // Before any memory is asked for: what the file claims has to be possible.
-        let stored = usize::try_from(chunk.size)
-            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
-        pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
-        self.source.check(chunk.address, chunk.size, place)?;
-        let buffer = scratch.input(stored).map_err(complain)?;
-        self.source.read_at(chunk.address, buffer, place)?;
+        self.fetch(&chunk, mask, pipeline, job, scratch)?;
         let element = self.dataset.element;
         let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
         let len = self.chunk_bytes;
@@ -429,6 +422,26 @@ impl ChunkReader<'_> {
             _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
         }
         Ok(Found::Kept(chunk))
+    }
+
+    /// Reads a chunk's bytes as the file has them into the scratch.
+    fn fetch(
+        &self,
+        chunk: &Stored,
+        mask: u32,
+        pipeline: &Pipeline,
+        job: &Job<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let place = || self.place.chunk(&job.offset);
+        let complain = |complaint| self.complain(complaint, job);
+        // Before any memory is asked for: what the file claims has to be possible.
+        let stored = usize::try_from(chunk.size)
+            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
+        pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
+        self.source.check(chunk.address, chunk.size, place)?;
+        let buffer = scratch.input(stored).map_err(complain)?;
+        self.source.read_at(chunk.address, buffer, place)
     }
 
     /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
@@ -571,17 +584,26 @@ impl ChunkReader<'_> {
         heaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where the file has a block of a contiguous dataset.
+    fn block_address(&self, address: u64, job: &Job<'_>) -> u64 {
+        // Trailing axes of a block are whole, so that it is consecutive in the file.
+        let indices = job.offset.iter().zip(&self.dataset.shape);
+        let first = indices.fold(0u64, |at, (&index, &extent)| at * extent + index);
+        address.saturating_add(first * self.dataset.element.size() as u64)
+    }
+
+    /// Reads elements of a block, from the one at `first` on, as many as fill `place`.
+    fn read_block(&self, address: u64, job: &Job<'_>, first: usize, place: &mut [u8]) -> Result<()> {
+        let skipped = first as u64 * self.dataset.element.size() as u64;
+        let begin = self.block_address(address, job).saturating_add(skipped);
+        self.source.read_at(begin, place, || self.place.chunk(&job.offset))
+    }
+
     /// Reads the wanted parts of a block of a contiguous dataset.
     fn block<'s>(&'s self, address: u64, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
         let place = || self.place.chunk(&job.offset);
         let element = self.dataset.element.size();
-        // Trailing axes of a block are whole, so that it is consecutive in the file.
-        let first = job
-            .offset
-            .iter()
-            .zip(&self.dataset.shape)
-            .fold(0u64, |at, (&index, &extent)| at * extent + index);
-        let begin = address.saturating_add(first * element as u64);
+        let begin = self.block_address(address, job);
         // The first block is as long as any: if it cannot be in the file, no memory is asked for.
         self.source.check(address, self.chunk_bytes as u64, place)?;
         let buffer = scratch.input(self.chunk_bytes).map_err(|complaint| self.complain(complaint, job))?;
@@ -620,22 +642,66 @@ impl Sweep<'_> {
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.
     pub(crate) fn copy(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<()> {
+        if self.copy_in_place(number, output, scratch)? {
+            return Ok(());
+        }
         let element = self.reader.dataset.element.size();
         let form = if output.takes_planes(element) { Form::InPlanes(element) } else { Form::AsStored };
         let decoded = self.decode(number, scratch, form)?;
         self.write(output, number, &decoded)
     }
 
+    /// The same where nothing has to be done to the values on their way from the file, or from the decoder, to the
+    /// output. Whether it is so.
+    fn copy_in_place(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<bool> {
+        let job = self.plan.job(number);
+        match &self.reader.backend {
+            Backend::Contiguous(Some(address)) => {
+                output.in_place(number, |first, place| self.reader.read_block(*address, &job, first, place))
+            }
+            Backend::Chunked { index, pipeline, partial_unfiltered } => {
+                let Some(chunk) = index.get(job.linear) else { return Ok(false) };
+                let unfiltered = *partial_unfiltered && self.reader.grid.is_partial(&job.offset);
+                let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
+                let len = self.reader.chunk_bytes;
+                let is_whole = self.plan.single_run(&job).is_some_and(|run| {
+                    run.source == 0 && run.len.checked_mul(self.reader.dataset.element.size()) == Some(len)
+                });
+                let stored = pipeline.is_empty(mask) && chunk.size == len as u64;
+                if !(is_whole && (stored || pipeline.fills(mask, len)))
+                    || self.keep(&job, number) != Keep::Nowhere
+                    || self.reader.known(job.linear, Form::AsStored).is_some()
+                {
+                    return Ok(false);
+                }
+                output.in_place(number, |_, place| {
+                    if stored {
+                        let where_ = || self.reader.place.chunk(&job.offset);
+                        return self.reader.source.read_at(chunk.address, place, where_);
+                    }
+                    self.reader.fetch(&chunk, mask, pipeline, &job, scratch)?;
+                    let decoded = pipeline.decode_into(mask, place, scratch);
+                    decoded.map_err(|complaint| self.reader.complain(complaint, &job))
+                })
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn decode<'s>(&'s self, number: usize, scratch: &'s mut Scratch, form: Form) -> Result<Decoded<'s>> {
         let job = self.plan.job(number);
-        let keep = if self.keeps_parts && self.reader.cached.is_some() && !self.plan.wants_whole_chunk(&job) {
+        self.reader.decode(&job, scratch, form, self.keep(&job, number))
+    }
+
+    /// Where the chunk of a job is kept.
+    fn keep(&self, job: &Job<'_>, number: usize) -> Keep {
+        if self.keeps_parts && self.reader.cached.is_some() && !self.plan.wants_whole_chunk(job) {
             Keep::InCache
         } else if self.shares_last && number + 1 == self.plan.jobs() {
             Keep::ForNext
         } else {
             Keep::Nowhere
-        };
-        self.reader.decode(&job, scratch, form, keep)
+        }
     }
 
     /// Writes what job `number` wants of its chunk, which must not be narrow.
@@ -664,8 +730,8 @@ impl Sweep<'_> {
 
     /// Decodes all chunks and writes what is wanted of them.
     pub(crate) fn read(&self, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
-        pool::for_each_with(self.threads(), control, self.plan.jobs(), |scratch: &mut Scratch, number| {
-            self.copy(number, output, scratch)
+        pool::for_each_with(self.threads(), control, self.plan.jobs(), |scratch: &mut Lent, number| {
+            self.copy(number, output, scratch.get())
         })
     }
 }

@@ -19,12 +19,15 @@ mod lz4;
 mod lzf;
 mod matches;
 mod shuffle;
+mod spare;
 mod szip;
 mod zstd;
 
 use std::sync::OnceLock;
 
 use self::bitshuffle::Bitshuffle;
+pub use self::spare::Lent;
+pub(crate) use self::spare::hold;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
 
@@ -141,6 +144,33 @@ impl Filter {
         Ok(())
     }
 
+    /// Undoes a filter that is the last to be undone, into the place where the values go. Only of those for which
+    /// [`Self::fills`] holds.
+    fn undo_into(self, place: &mut [u8], scratch: &mut Scratch) -> Result<(), Complaint> {
+        let Scratch { current, codecs, .. } = scratch;
+        let made = match self {
+            Self::Deflate => {
+                current.pad(deflate::INPUT_PADDING)?;
+                deflate::decode(&mut codecs.inflater, current.padded(), place)?
+            }
+            Self::Lzf => lzf::decode(current.bytes(), place)?,
+            Self::Lz4 => lz4::decode(current.bytes(), place)?,
+            Self::Zstd => codecs.zstd.decode(current.bytes(), place)?,
+            _ => 0,
+        };
+        if made == place.len() { Ok(()) } else { Err(wrong_length(made, place.len())) }
+    }
+
+    /// Whether `len` bytes are decoded as fast into a place that has room for no more than them.
+    fn fills(self, len: usize) -> bool {
+        match self {
+            // See `OUTPUT_PADDING`: the end of a long chunk does not matter.
+            Self::Deflate => len >= 1 << 15,
+            Self::Lzf | Self::Lz4 | Self::Zstd => true,
+            _ => false,
+        }
+    }
+
     /// Length after the filter was applied to `input` bytes, where that does not depend on the bytes.
     fn applied_len(self, input: usize) -> Option<usize> {
         match self {
@@ -232,7 +262,42 @@ impl Pipeline {
     /// # Errors
     /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
     pub fn decode(&self, mask: u32, len: usize, scratch: &mut Scratch) -> Result<(), Complaint> {
-        self.decode_down_to(0, mask, len, scratch)
+        self.decode_down_to(0, mask, len, scratch)?;
+        scratch.holds(len)
+    }
+
+    /// Whether a chunk that skipped the filters in `mask` went through none at all.
+    pub fn is_empty(&self, mask: u32) -> bool {
+        (0..self.filters.len()).all(|position| is_skipped(mask, position))
+    }
+
+    /// Whether [`Self::decode_into`] is a good way to decode `len` bytes.
+    pub fn fills(&self, mask: u32, len: usize) -> bool {
+        self.first(mask).is_some_and(|(_, filter)| filter.fills(len))
+    }
+
+    /// Decodes what was put into `scratch.input()` to `place`, which it fills.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_into(&self, mask: u32, place: &mut [u8], scratch: &mut Scratch) -> Result<(), Complaint> {
+        let Some((position, filter)) = self.first(mask).filter(|(_, filter)| filter.fills(place.len()))
+        else {
+            self.decode(mask, place.len(), scratch)?;
+            place.copy_from_slice(scratch.filled());
+            return Ok(());
+        };
+        self.decode_down_to(position + 1, mask, place.len(), scratch)?;
+        let declared = filter.declared_len(scratch.current.bytes());
+        match declared.filter(|&declared| declared != place.len() as u64) {
+            Some(declared) => Err(wrong_length(declared as usize, place.len())),
+            None => filter.undo_into(place, scratch),
+        }
+    }
+
+    /// The filter that a chunk went through first, which is undone last.
+    fn first(&self, mask: u32) -> Option<(usize, Filter)> {
+        self.filters.iter().copied().enumerate().find(|&(position, _)| !is_skipped(mask, position))
     }
 
     /// Decodes 64-bit little-endian integers of which a caller wants no more than 32 bits, if they have no more:
@@ -249,6 +314,7 @@ impl Pipeline {
             return self.decode(mask, len, scratch).map(|()| false);
         }
         self.decode_down_to(1, mask, len, scratch)?;
+        scratch.holds(len)?;
         let Scratch { current, next, .. } = scratch;
         let (low, high) = current.bytes().split_at(len / 2);
         let narrow = is_zero(high);
@@ -276,10 +342,11 @@ impl Pipeline {
         let shuffled = self.filters.first() == Some(&Filter::Shuffle { element }) && !is_skipped(mask, 0);
         let planes = shuffled && len.is_multiple_of(element.max(1));
         self.decode_down_to(usize::from(planes), mask, len, scratch)?;
+        scratch.holds(len)?;
         Ok(planes)
     }
 
-    /// Undoes all filters from the last to the one at `first`, so that `len` bytes stand in `scratch.current`.
+    /// Undoes all filters from the last to the one at `first`, for a chunk of `len` bytes.
     fn decode_down_to(
         &self,
         first: usize,
@@ -314,8 +381,7 @@ impl Pipeline {
                 return Err(wrong_length(made, limit));
             }
         }
-        let decoded = scratch.current.bytes().len();
-        if decoded == len { Ok(()) } else { Err(wrong_length(decoded, len)) }
+        Ok(())
     }
 }
 
@@ -452,6 +518,12 @@ impl Scratch {
         self.current.prepare(len)
     }
 
+    /// Memory that its buffers take, in bytes.
+    fn memory(&self) -> usize {
+        let bitshuffle::Workspace { block, planes, tile } = &self.codecs.work;
+        [&self.current, &self.next, block, planes, tile].iter().map(|buffer| buffer.bytes.capacity()).sum()
+    }
+
     /// Puts something else wherever a chunk left its bytes: what is not written anew does not go unnoticed.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn soil(&mut self) {
@@ -466,7 +538,13 @@ impl Scratch {
         self.current.bytes()
     }
 
-    /// The same, to be kept.
+    /// Checks that this is as long as it should be.
+    fn holds(&self, len: usize) -> Result<(), Complaint> {
+        let found = self.current.bytes().len();
+        if found == len { Ok(()) } else { Err(wrong_length(found, len)) }
+    }
+
+    /// The bytes, to be kept.
     ///
     /// # Errors
     /// [`Complaint::OutOfMemory`].

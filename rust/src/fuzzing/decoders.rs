@@ -67,6 +67,10 @@ pub(super) fn decode(
         });
         assert_eq!(outcomes[0], in_planes, "planes are of others");
     }
+    fill(&mut scratch);
+    let mut place = vec![0x5a; len];
+    let placed = pipeline.decode_into(mask, &mut place, &mut scratch).ok().map(|()| place);
+    assert_eq!(outcomes[0], placed, "in place are others");
     assert_eq!(outcomes[0], outcomes[1], "memory that nobody wrote shows");
     assert_eq!(outcomes[0], narrowed, "narrow integers are others");
     (narrowed, most)

@@ -83,6 +83,31 @@ impl<'a> Output<'a> {
         self.write(number, Bytes::new(chunk, element), &PerAxis::from_elem(element, 1), kernel)
     }
 
+    /// Has `fill` write job `number` itself, if what it wants is one stretch that is copied as it is: `fill` gets
+    /// the stretch's first element in the chunk, and the place of its bytes. Whether it did.
+    ///
+    /// # Errors
+    /// Those of `fill`; [`Error::Internal`] when the job was written before.
+    pub fn in_place(&self, number: usize, fill: impl FnOnce(usize, &mut [u8]) -> Result<()>) -> Result<bool> {
+        if number >= self.plan.jobs() {
+            return Err(Error::Internal(format!("there is no job {number}")));
+        }
+        let size = self.kernel.target_size();
+        let run = self.plan.single_run(&self.plan.job(number)).filter(|_| self.kernel.is_plain());
+        let Some(run) = run else { return Ok(false) };
+        if (run.target + run.len) * size > self.len {
+            return Err(Error::Internal(format!("job {number} reaches outside of its buffer")));
+        }
+        self.claim(number)?;
+        // SAFETY: inside of the buffer, as was just found. This job has not been written before, and the plan gives
+        // no other job the same targets.
+        let place =
+            unsafe { std::slice::from_raw_parts_mut(self.base.add(run.target * size), run.len * size) };
+        fill(run.source, place)?;
+        self.written.fetch_add(1, Ordering::Release);
+        Ok(true)
+    }
+
     /// Whether a chunk may come as planes of elements of so many bytes.
     pub fn takes_planes(&self, element: usize) -> bool {
         element == self.kernel.source_size() && matches!(element, 2 | 4 | 8)

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{Indices, Opened};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Scratch;
+use crate::filters::Lent;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
 use crate::reader::Decoded;
@@ -154,7 +154,7 @@ struct ChunkHits {
 /// What a worker keeps between chunks.
 #[derive(Default)]
 struct Worker {
-    scratch: Scratch,
+    scratch: Lent,
     indices: Vec<u64>,
 }
 
@@ -259,7 +259,7 @@ impl<'o> Windows<'o> {
         let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
         let sweep = reader.next_sweep(&plan);
         pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
-            let decoded = sweep.integers(number, &mut worker.scratch)?;
+            let decoded = sweep.integers(number, worker.scratch.get())?;
             let hits = self.hits_of_chunk(&plan.job(number), &decoded, &mut worker.indices)?;
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
