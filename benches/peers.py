@@ -270,17 +270,31 @@ class Limit(Peer):
         """Decode all chunks, and write to as much fresh memory as they take."""
         import h5py
 
+        with h5py.File(path, "r") as file:
+            size = file[DENSE_DATASET].size * file[DENSE_DATASET].dtype.itemsize
+        return self._read(path, [DENSE_DATASET], size)
+
+    def load(self, path: Path, selections: Selections) -> Read:
+        """Decode values and indices, and write to as much fresh memory as scipy's matrix takes."""
+        import h5py
+
+        names = [f"{SPARSE_GROUP}/{name}" for name in ("data", "indices")]
+        with h5py.File(path, "r") as file:
+            # Indices of 32 bits, as we and scipy have them.
+            size = file[names[0]].size * (file[names[0]].dtype.itemsize + 4)
+        return self._read(path, names, size)
+
+    def _read(self, path: Path, names: Sequence[str], size: int) -> Read:
         program = os.environ.get(LIMIT_PROGRAM)
         if self.decoding is not None and program is None:
             raise RuntimeError(f"{LIMIT_PROGRAM} should name the program that `make bench` builds")
-        with h5py.File(path, "r") as file:
-            size = file[DENSE_DATASET].size * file[DENSE_DATASET].dtype.itemsize
 
         def read() -> list[Any]:
             seconds = _fault_in(size, self.threads) if self.faults else 0.0
             if self.decoding is not None:
-                command = [str(program), self.decoding, str(path), DENSE_DATASET, str(self.threads)]
-                seconds += float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                for name in names:
+                    command = [str(program), self.decoding, str(path), name, str(self.threads)]
+                    seconds += float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             return [seconds]
 
         return read

@@ -278,7 +278,7 @@ def _sparse(size: Size) -> list[Work]:
             "sparse full load to scipy CSC",
             "sparse",
             "load",
-            (H5PY, HDF5ARRAY, OURS_ON_ONE),
+            (H5PY, HDF5ARRAY, OURS_ON_ONE, *LIMITS),
             memory=True,
         ),
         extract("columns", f"{size.picks} random columns", both, (ALL, cells), memory=True),
