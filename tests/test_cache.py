@@ -201,3 +201,31 @@ def test_results_are_copies(tmp_path: Path) -> None:
     found[:] = -1
     assert_identical(extract_dense_array(seed, (range(500),)), data[:500])
     assert_identical(extract_dense_array(seed, everything((1000,))), data)
+
+
+def test_a_sweep_of_a_matrix_keeps_nothing(tmp_path: Path) -> None:
+    """A gene out of many cells goes through all chunks, window by window; only few of them would stay."""
+    path = tmp_path / "file.h5"
+    count = 3_000_000
+    with h5py.File(path, "w") as handle:
+        for name, data in (
+            ("data", numpy.ones(count, "i4")),
+            ("indices", numpy.tile(numpy.arange(1000), count // 1000)),
+            ("indptr", numpy.arange(0, count + 1, 1000)),
+        ):
+            handle.create_dataset(f"m/{name}", data=data, chunks=(min(20_000, data.size),), compression=1, shuffle=True)
+    code = f"""
+import resource, filebackedarray
+from delayedarray import extract_sparse_array
+filebackedarray.set_num_threads(2)
+seed = filebackedarray.Hdf5CompressedSparseMatrixSeed({str(path)!r}, "m", (1000, {count // 1000}), True)
+budgets = []
+for budget in (0, 64 << 20):
+    filebackedarray.set_cache_budget(budget)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    extract_sparse_array(seed, ([7], range({count // 1000})))
+    budgets.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(budgets[1])
+"""
+    # In KiB. All chunks come to 24 MB, with narrow indices.
+    assert int(run_python(code)) < 6 << 10

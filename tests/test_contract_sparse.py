@@ -19,6 +19,7 @@ from delayedarray import (
     extract_sparse_array,
     is_masked,
     is_sparse,
+    to_dense_array,
     to_scipy_sparse_matrix,
     wrap,
 )
@@ -527,3 +528,33 @@ def test_every_result_is_the_callers_own(matrices: Any) -> None:
     assert_identical(extract_dense_array(array.seed, whole), matrix.dense())
     assert_sparse(extract_sparse_array(array.seed, whole), matrix.dense(), "i4")
     assert_identical(to_scipy_sparse_matrix(array).toarray(), matrix.dense())
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+@pytest.mark.parametrize("format", ["csc", "csr", "coo"])
+@pytest.mark.parametrize(
+    "subset",
+    [
+        (slice(2, 20, 3), slice(None)),
+        (slice(None), [1, 5, 6]),
+        ([9, 3, 3, 0], slice(4, 12)),
+        (slice(None, None, -1), [7, 2, 2]),
+        (slice(0, 0), slice(None)),
+    ],
+)
+def test_subsets_are_read_into_scipy_matrices(matrices: Any, by_column: bool, format: str, subset: Any) -> None:
+    path, _ = matrices[by_column]
+    array = Hdf5CompressedSparseMatrix(path, "m", SHAPE, by_column)
+    expected = to_dense_array(array)[subset[0], :][:, subset[1]]
+    found = to_scipy_sparse_matrix(array[subset], format)
+    assert found.format == format
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    numpy.testing.assert_array_equal(found.toarray(), expected)
+
+
+def test_other_operations_are_delayedarrays_own(matrices: Any) -> None:
+    path, _ = matrices[True]
+    array = Hdf5CompressedSparseMatrix(path, "m", SHAPE, True) * 2
+    found = to_scipy_sparse_matrix(array, "csc")
+    numpy.testing.assert_array_equal(found.toarray(), to_dense_array(array))

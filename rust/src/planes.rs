@@ -15,11 +15,16 @@ pub fn interleave<const N: usize>(planes: [&[u8]; N], elements: &mut [[u8; N]]) 
     let Some(last) = count.checked_sub(LANES) else {
         return one_by_one(planes, elements);
     };
-    for start in (0..last).step_by(LANES) {
+    // The last block may overlap the one before. One loop: of a second copy of its body the compiler has been
+    // seen to keep the vectors on the stack.
+    let mut start = 0;
+    loop {
         block(planes, elements, start);
+        if start == last {
+            break;
+        }
+        start = last.min(start + LANES);
     }
-    // The last block may overlap the one before.
-    block(planes, elements, last);
 }
 
 fn one_by_one<const N: usize>(planes: [&[u8]; N], elements: &mut [[u8; N]]) {
@@ -62,13 +67,15 @@ pub struct Planes<'a> {
     bytes: &'a [u8],
     element: usize,
     count: usize,
+    /// The last byte of an element comes first.
+    swapped: bool,
 }
 
 impl<'a> Planes<'a> {
     /// The planes of elements of so many bytes; `None` when there is a part of an element.
     pub fn new(bytes: &'a [u8], element: usize) -> Option<Self> {
         let count = bytes.len().checked_div(element)?;
-        (count * element == bytes.len()).then_some(Self { bytes, element, count })
+        (count * element == bytes.len()).then_some(Self { bytes, element, count, swapped: false })
     }
 
     /// Bytes of an element.
@@ -79,6 +86,12 @@ impl<'a> Planes<'a> {
     /// Number of elements.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// The same elements in the other byte order, at no cost.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self { swapped: !self.swapped, ..self }
     }
 
     /// Puts the elements from `first` on together, as many as `elements` has room for.
@@ -126,6 +139,7 @@ impl<'a> Planes<'a> {
     }
 
     fn plane(&self, byte: usize) -> &'a [u8] {
+        let byte = if self.swapped { self.element - 1 - byte } else { byte };
         &self.bytes[byte * self.count..(byte + 1) * self.count]
     }
 }
@@ -152,6 +166,10 @@ mod tests {
                         .map(|(position, byte)| at(position, byte))
                         .collect();
                     assert_eq!(found, expected, "{element} bytes, {len} of {count} from {first}");
+                    let mut other = vec![0; len * element];
+                    planes.swapped().copy(first, &mut other);
+                    other.chunks_mut(element).for_each(<[u8]>::reverse);
+                    assert_eq!(other, expected);
                     found.fill(0);
                     planes.gather(&(first..first + len), &mut found);
                     assert_eq!(found, expected);

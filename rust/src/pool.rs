@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// How often a caller that waits asks whether to stop.
 const POLL: Duration = Duration::from_millis(20);
 
+/// No more jobs than these are few.
+const FEW_JOBS: usize = 16;
+
 /// More threads than this are a mistake, and would take a long time to start.
 const MOST_THREADS: usize = 1024;
 
@@ -141,7 +144,6 @@ pub fn for_each_with<Scratch: Default>(
 ) -> Result<()> {
     let workers = threads.min(num_threads()?).min(jobs).max(1);
     let progress = Progress::new(&control.stop, jobs, workers);
-    // The caller is a worker too: it has begun before another thread wakes up.
     let work_here = || {
         let mut scratch = Scratch::default();
         let mut asked = Instant::now();
@@ -157,11 +159,14 @@ pub fn for_each_with<Scratch: Default>(
         work_here();
     } else {
         let pool = pool()?;
-        let running = Mutex::new(workers - 1);
+        // Of a few jobs the caller does some itself, before another thread has woken up. Of many it does none: two
+        // threads of the pool have been measured to be faster than one of them and the caller.
+        let joins = jobs <= FEW_JOBS;
+        let running = Mutex::new(workers - usize::from(joins));
         let all_done = Condvar::new();
         let (progress, work, running, all_done) = (&progress, &work, &running, &all_done);
         pool.in_place_scope(|scope| {
-            for worker in 1..workers {
+            for worker in usize::from(joins)..workers {
                 scope.spawn(move |_| {
                     let mut scratch = Scratch::default();
                     while let Some(job) = progress.take(worker) {
@@ -174,7 +179,9 @@ pub fn for_each_with<Scratch: Default>(
                     }
                 });
             }
-            work_here();
+            if joins {
+                work_here();
+            }
             let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
             while *left > 0 {
                 left = all_done.wait_timeout(left, POLL).unwrap_or_else(PoisonError::into_inner).0;

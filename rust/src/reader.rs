@@ -306,9 +306,13 @@ impl ChunkReader<'_> {
     }
 
     /// The same for one of several reads of which each goes on where the one before ended: the chunk that
-    /// both share is decoded once.
-    pub(crate) fn next_sweep<'p>(&'p self, plan: &'p Plan) -> Sweep<'p> {
-        Sweep { shares_last: true, ..self.sweep(plan) }
+    /// both share is decoded once. `elements` is how many all of them go through.
+    pub(crate) fn next_sweep<'p>(&'p self, plan: &'p Plan, elements: usize) -> Sweep<'p> {
+        let chunks = elements.saturating_mul(self.dataset.element.size()) / self.chunk_bytes.max(1);
+        // What is asked of the cache is the whole request's; but a single chunk is kept whatever it is part of.
+        let keeps_parts = self.grid.len() == 1 || Chunks::keeps(chunks.max(plan.jobs()), self.chunk_bytes);
+        let sweep = self.sweep(plan);
+        Sweep { shares_last: true, keeps_parts: keeps_parts && sweep.keeps_parts, ..sweep }
     }
 
     /// Decodes the chunks of a plan and writes what is wanted of them.

@@ -23,6 +23,8 @@ pub struct Kernel {
     loops: Loops,
     /// Elements are copied as they are, so consecutive ones are one copy.
     plain: bool,
+    /// Elements are copied with their bytes in the other order.
+    swaps: bool,
     source_size: usize,
     target_size: usize,
 }
@@ -47,6 +49,7 @@ impl Kernel {
         let none = || Error::ElementType(format!("no conversion from dtype '{source}' to '{target}'"));
         let swapped = source.is_native() != target.is_native();
         let same_size = source.size() == target.size();
+        let mut swaps = false;
         let (loops, plain) = match (source.kind(), target.kind()) {
             (Kind::Text(padding), Kind::Text(Padding::Null)) if same_size => {
                 (Loops::Text(padding), padding == Padding::Null)
@@ -60,11 +63,13 @@ impl Kernel {
             }
             // Integers of as many bits wrap to those with the same ones.
             _ if source.is_integer() && target.is_integer() && same_size => {
+                swaps = swapped;
                 let (strided, gather) = moves(source.size(), swapped);
                 (Loops::Values { strided, gather }, !swapped)
             }
             // A boolean is made 0 or 1 even when it stays one: the file may hold any byte.
             (from, to) if from == to && same_size && from != Kind::Bool && source.is_real() => {
+                swaps = swapped;
                 let (strided, gather) = moves(source.size(), swapped);
                 (Loops::Values { strided, gather }, !swapped)
             }
@@ -73,7 +78,7 @@ impl Kernel {
                 (Loops::Values { strided, gather }, false)
             }
         };
-        Ok(Self { loops, plain, source_size: source.size(), target_size: target.size() })
+        Ok(Self { loops, plain, swaps, source_size: source.size(), target_size: target.size() })
     }
 
     /// Bytes of a value to convert.
@@ -84,6 +89,11 @@ impl Kernel {
     /// Bytes of a converted value.
     pub fn target_size(&self) -> usize {
         self.target_size
+    }
+
+    /// Whether elements are copied with their bytes in the other order, and nothing else.
+    pub(super) fn swaps(&self) -> bool {
+        self.swaps
     }
 
     /// Whether elements are copied as they are.

@@ -111,7 +111,7 @@ impl From for Planes<'_> {
 
 impl Planes<'_> {
     /// Has `put` put `len` elements together, as many at a time as it gets room for, from the one whose number it
-    /// gets on.
+    /// gets on. Where the kernel does nothing but swap bytes, so do the planes.
     ///
     /// # Safety
     /// `target` must be valid for writing `len` values.
@@ -124,10 +124,10 @@ impl Planes<'_> {
         put: impl Fn(&Self, usize, &mut [u8]),
     ) {
         let element = self.element();
-        if kernel.is_plain() {
+        if kernel.is_plain() || kernel.swaps() {
             // SAFETY: the caller vouches for the target, where values are as large as here.
             let elements = unsafe { std::slice::from_raw_parts_mut(target, len * element) };
-            return put(&self, 0, elements);
+            return put(&if kernel.swaps() { self.swapped() } else { self }, 0, elements);
         }
         let mut room = [0u8; ROOM];
         for from in (0..len).step_by(ROOM / element) {

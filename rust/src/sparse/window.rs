@@ -165,6 +165,8 @@ pub(super) struct Windows<'o> {
     target: ElementType,
     /// `(first stored element, number of them)` of each position of the primary axis' selection.
     stretches: Vec<(u64, usize)>,
+    /// Stored elements of all of them.
+    elements: usize,
     /// The position that comes next, and how much of it was in windows before.
     next: usize,
     done: usize,
@@ -180,7 +182,8 @@ impl<'o> Windows<'o> {
         target: ElementType,
     ) -> Self {
         let filter = Filter::new(secondary, opened.matrix.secondary_extent());
-        Self { opened, filter, target, stretches, next: 0, done: 0, last: None }
+        let elements = stretches.iter().map(|stretch| stretch.1).sum();
+        Self { opened, filter, target, stretches, elements, next: 0, done: 0, last: None }
     }
 
     /// Begins again.
@@ -257,7 +260,7 @@ impl<'o> Windows<'o> {
         let runs = parts.iter().map(|&(_, start, len)| (start, len)).collect();
         let plan = Plan::new(reader.grid().clone(), &[Axis::Runs(runs)])?;
         let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
-        let sweep = reader.next_sweep(&plan);
+        let sweep = reader.next_sweep(&plan, self.elements);
         pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
             let decoded = sweep.integers(number, worker.scratch.get())?;
             let hits = self.hits_of_chunk(&plan.job(number), &decoded, &mut worker.indices)?;
@@ -297,7 +300,7 @@ impl<'o> Windows<'o> {
         let mut values = vec![0; stored.len() * self.target.size()];
         let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
         let output = Output::new(&mut values, &plan, kernel)?;
-        reader.next_sweep(&plan).read(&output, control)?;
+        reader.next_sweep(&plan, self.elements).read(&output, control)?;
         drop(output);
         Ok(values)
     }
