@@ -195,12 +195,6 @@ def inspect(path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ..
     return tuple(map(int, answer["shape"])), str(answer["dtype"]), None if chunks is None else tuple(map(int, chunks))
 
 
-def read_path(path: str, name: bytes) -> str:
-    """See ``_core``."""
-    answer, _ = _call("read_path", path, name=name.decode("latin-1"))
-    return str(answer["read_path"])
-
-
 def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:
     """See ``_core``."""
     axes, indices = _split(selection)

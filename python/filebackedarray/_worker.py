@@ -40,10 +40,6 @@ def _inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
     return {"shape": shape, "dtype": dtype, "chunks": chunks}, ()
 
 
-def _read_path(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
-    return {"read_path": _core.read_path(message["path"], _name(message["name"]))}, ()
-
-
 def _read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
     output = numpy.empty(message["shape"], message["out"])
     axes = _axes(message["axes"], arrays)
@@ -75,7 +71,6 @@ def _sparse_read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array])
 
 _CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] = {
     "inspect": _inspect,
-    "read_path": _read_path,
     "read_dense": _read_dense,
     "read_strings": _read_strings,
     "sparse_inspect": _sparse_inspect,

@@ -120,13 +120,13 @@ impl Request {
             Layout::Contiguous(address) => Backend::Contiguous(*address),
             Layout::Chunked { filters, partial_unfiltered, .. } => {
                 cached = Chunks::of(cache::number(&key));
-                Backend::Chunked {
+                Backend::Chunked(Chunked {
                     index: cache::index(&key, || {
                         hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
                     })?,
                     pipeline: Pipeline::new(filters),
                     partial_unfiltered: *partial_unfiltered,
-                }
+                })
             }
             Layout::Library { filters, .. } => {
                 let identity = self.source.identity();
@@ -195,16 +195,29 @@ impl From<Error> for Uncached {
 enum Backend {
     Compact,
     Contiguous(Option<u64>),
-    Chunked {
-        index: Arc<ChunkIndex>,
-        pipeline: Pipeline,
-        partial_unfiltered: bool,
-    },
+    Chunked(Chunked),
     /// With the index and the pipeline of chunks that are filtered, to be checked before libhdf5 decodes them.
     Library {
         reader: Arc<hdf5::Reader>,
         filtered: Option<(ChunkIndex, Pipeline)>,
     },
+}
+
+/// Chunks that the direct path decodes.
+struct Chunked {
+    index: Arc<ChunkIndex>,
+    pipeline: Pipeline,
+    /// Chunks that reach over the end of an axis went through no filter.
+    partial_unfiltered: bool,
+}
+
+impl Chunked {
+    /// Where the file has the chunk of a job, and which filters it skipped; `None` if it was never written.
+    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Stored> {
+        let chunk = self.index.get(job.linear)?;
+        let unfiltered = self.partial_unfiltered && grid.is_partial(&job.offset);
+        Some(if unfiltered { Stored { filter_mask: u32::MAX, ..chunk } } else { chunk })
+    }
 }
 
 /// A chunk as it was asked for.
@@ -309,10 +322,9 @@ impl ChunkReader<'_> {
     /// both share is decoded once. `elements` is how many all of them go through.
     pub(crate) fn next_sweep<'p>(&'p self, plan: &'p Plan, elements: usize) -> Sweep<'p> {
         let chunks = elements.saturating_mul(self.dataset.element.size()) / self.chunk_bytes.max(1);
-        // What is asked of the cache is the whole request's; but a single chunk is kept whatever it is part of.
-        let keeps_parts = self.grid.len() == 1 || Chunks::keeps(chunks.max(plan.jobs()), self.chunk_bytes);
-        let sweep = self.sweep(plan);
-        Sweep { shares_last: true, keeps_parts: keeps_parts && sweep.keeps_parts, ..sweep }
+        // What is asked of the cache is the whole request's.
+        let keeps_parts = Chunks::keeps(chunks.max(plan.jobs()), self.chunk_bytes);
+        Sweep { reader: self, plan, keeps_parts, shares_last: true }
     }
 
     /// Decodes the chunks of a plan and writes what is wanted of them.
@@ -346,22 +358,19 @@ impl ChunkReader<'_> {
             },
             Backend::Contiguous(None) => Ok(Decoded::Missing),
             Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
-            Backend::Chunked { index, pipeline, partial_unfiltered } => {
-                let unfiltered = *partial_unfiltered && self.grid.is_partial(&job.offset);
-                match self.chunk(index, pipeline, unfiltered, job, scratch, form, keep)? {
-                    Found::Values => Ok(Decoded::Here(Values::AsStored(scratch.filled()))),
-                    Found::Narrow => Ok(Decoded::Here(Values::Narrow(scratch.filled()))),
-                    Found::InPlanes(element) => Planes::new(scratch.filled(), element)
-                        .map(|planes| Decoded::Here(Values::InPlanes(planes)))
-                        .ok_or_else(|| Error::Internal("a part of an element".into())),
-                    Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
-                    Found::Missing => Ok(Decoded::Missing),
-                    Found::Unknown(complaint) => {
-                        let reader = self.instead(complaint, job)?;
-                        self.by_library(&reader, job, scratch, form)
-                    }
+            Backend::Chunked(chunked) => match self.chunk(chunked, job, scratch, form, keep)? {
+                Found::Values => Ok(Decoded::Here(Values::AsStored(scratch.filled()))),
+                Found::Narrow => Ok(Decoded::Here(Values::Narrow(scratch.filled()))),
+                Found::InPlanes(element) => Planes::new(scratch.filled(), element)
+                    .map(|planes| Decoded::Here(Values::InPlanes(planes)))
+                    .ok_or_else(|| Error::Internal("a part of an element".into())),
+                Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
+                Found::Missing => Ok(Decoded::Missing),
+                Found::Unknown(complaint) => {
+                    let reader = self.instead(complaint, job)?;
+                    self.by_library(&reader, job, scratch, form)
                 }
-            }
+            },
             Backend::Library { reader, filtered } => {
                 if let (Some((index, pipeline)), Some(len)) = (filtered, reader.chunk_bytes())
                     && let Some(chunk) = index.get(job.linear)
@@ -379,24 +388,21 @@ impl ChunkReader<'_> {
     }
 
     /// Decodes a chunk on the direct path.
-    #[allow(clippy::too_many_arguments)]
     fn chunk(
         &self,
-        index: &ChunkIndex,
-        pipeline: &Pipeline,
-        unfiltered: bool,
+        chunked: &Chunked,
         job: &Job<'_>,
         scratch: &mut Scratch,
         form: Form,
         keep: Keep,
     ) -> Result<Found> {
-        let Some(chunk) = index.get(job.linear) else { return Ok(Found::Missing) };
+        let Some(chunk) = chunked.find(job, &self.grid) else { return Ok(Found::Missing) };
         if let Some(known) = self.known(job.linear, form) {
             return Ok(Found::Kept(known));
         }
-        let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
+        let (pipeline, mask) = (&chunked.pipeline, chunk.filter_mask);
         let complain = |complaint| self.complain(complaint, job);
-        self.fetch(&chunk, mask, pipeline, job, scratch)?;
+        self.fetch(&chunk, pipeline, job, scratch)?;
         let element = self.dataset.element;
         let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
         let len = self.chunk_bytes;
@@ -429,20 +435,13 @@ impl ChunkReader<'_> {
     }
 
     /// Reads a chunk's bytes as the file has them into the scratch.
-    fn fetch(
-        &self,
-        chunk: &Stored,
-        mask: u32,
-        pipeline: &Pipeline,
-        job: &Job<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    fn fetch(&self, chunk: &Stored, pipeline: &Pipeline, job: &Job<'_>, scratch: &mut Scratch) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
         let complain = |complaint| self.complain(complaint, job);
         // Before any memory is asked for: what the file claims has to be possible.
         let stored = usize::try_from(chunk.size)
             .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
-        pipeline.check_sizes(mask, stored, self.chunk_bytes).map_err(complain)?;
+        pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
         self.source.check(chunk.address, chunk.size, place)?;
         let buffer = scratch.input(stored).map_err(complain)?;
         self.source.read_at(chunk.address, buffer, place)
@@ -640,61 +639,80 @@ pub(crate) struct Sweep<'r> {
 
 impl Sweep<'_> {
     /// Decodes the chunk of job `number`, a chunk of integers; what fits into 32 bits may come out as such.
-    pub(crate) fn integers<'s>(&'s self, number: usize, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
-        self.decode(number, scratch, Form::Integers)
+    pub(crate) fn integers<'s>(
+        &'s self,
+        number: usize,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>> {
+        self.decode(number, job, scratch, Form::Integers)
     }
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.
     pub(crate) fn copy(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<()> {
-        if self.copy_in_place(number, output, scratch)? {
+        let job = self.plan.job(number);
+        if self.copy_in_place(number, &job, output, scratch)? {
             return Ok(());
         }
         let element = self.reader.dataset.element.size();
         let form = if output.takes_planes(element) { Form::InPlanes(element) } else { Form::AsStored };
-        let decoded = self.decode(number, scratch, form)?;
+        let decoded = self.decode(number, &job, scratch, form)?;
         self.write(output, number, &decoded)
     }
 
     /// The same where nothing has to be done to the values on their way from the file, or from the decoder, to the
     /// output. Whether it is so.
-    fn copy_in_place(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<bool> {
-        let job = self.plan.job(number);
-        match &self.reader.backend {
+    fn copy_in_place(
+        &self,
+        number: usize,
+        job: &Job<'_>,
+        output: &Output<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool> {
+        let reader = self.reader;
+        match &reader.backend {
             Backend::Contiguous(Some(address)) => {
-                output.in_place(number, |first, place| self.reader.read_block(*address, &job, first, place))
+                output.in_place(number, |first, place| reader.read_block(*address, job, first, place))
             }
-            Backend::Chunked { index, pipeline, partial_unfiltered } => {
-                let Some(chunk) = index.get(job.linear) else { return Ok(false) };
-                let unfiltered = *partial_unfiltered && self.reader.grid.is_partial(&job.offset);
-                let mask = if unfiltered { u32::MAX } else { chunk.filter_mask };
-                let len = self.reader.chunk_bytes;
-                let is_whole = self.plan.single_run(&job).is_some_and(|run| {
-                    run.source == 0 && run.len.checked_mul(self.reader.dataset.element.size()) == Some(len)
-                });
+            Backend::Chunked(chunked) => {
+                let Some(chunk) = chunked.find(job, &reader.grid) else { return Ok(false) };
+                let (pipeline, mask, len) = (&chunked.pipeline, chunk.filter_mask, reader.chunk_bytes);
                 let stored = pipeline.is_empty(mask) && chunk.size == len as u64;
-                if !(is_whole && (stored || pipeline.fills(mask, len)))
-                    || self.keep(&job, number) != Keep::Nowhere
-                    || self.reader.known(job.linear, Form::AsStored).is_some()
+                let is_whole = || {
+                    self.plan.single_run(job).is_some_and(|run| {
+                        run.source == 0 && run.len.checked_mul(reader.dataset.element.size()) == Some(len)
+                    })
+                };
+                if !(stored || pipeline.fills(mask, len))
+                    || !is_whole()
+                    || self.keep(job, number) != Keep::Nowhere
+                    || reader.known(job.linear, Form::AsStored).is_some()
                 {
                     return Ok(false);
                 }
                 output.in_place(number, |_, place| {
                     if stored {
-                        let where_ = || self.reader.place.chunk(&job.offset);
-                        return self.reader.source.read_at(chunk.address, place, where_);
+                        return reader
+                            .source
+                            .read_at(chunk.address, place, || reader.place.chunk(&job.offset));
                     }
-                    self.reader.fetch(&chunk, mask, pipeline, &job, scratch)?;
+                    reader.fetch(&chunk, pipeline, job, scratch)?;
                     let decoded = pipeline.decode_into(mask, place, scratch);
-                    decoded.map_err(|complaint| self.reader.complain(complaint, &job))
+                    decoded.map_err(|complaint| reader.complain(complaint, job))
                 })
             }
             _ => Ok(false),
         }
     }
 
-    fn decode<'s>(&'s self, number: usize, scratch: &'s mut Scratch, form: Form) -> Result<Decoded<'s>> {
-        let job = self.plan.job(number);
-        self.reader.decode(&job, scratch, form, self.keep(&job, number))
+    fn decode<'s>(
+        &'s self,
+        number: usize,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+        form: Form,
+    ) -> Result<Decoded<'s>> {
+        self.reader.decode(job, scratch, form, self.keep(job, number))
     }
 
     /// Where the chunk of a job is kept.

@@ -441,14 +441,11 @@ impl<'i> Reader<'i> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::testing::from_hex;
+    use super::super::testing::{decoded, from_hex};
     use super::*;
 
     fn run(input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
-        let mut output = vec![0; len];
-        let made = decode(input, &mut output, &mut Codecs::default())?;
-        output.truncate(made);
-        Ok(output)
+        decoded(len, |output| decode(input, output, &mut Codecs::default()))
     }
 
     /// Written by hdf5plugin 7.1: `numpy.arange(n, dtype="<u4") // 3` of 100 with LZ4, of 5 x 6 with Zstandard;

@@ -14,7 +14,6 @@ const NEAR: usize = 8191;
 /// Decodes `input` into `output`; the number of bytes that it came to.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
     const CUT: &str = "its BloscLZ stream ends in the middle";
-    const LONG: &str = "its BloscLZ stream is too long";
     let mut read = 0;
     let mut written = 0;
     let mut mask = 31;
@@ -52,13 +51,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
             distance += next()?;
         }
         distance += 1;
-        if distance > written {
-            return Err("its BloscLZ stream points before its start".into());
-        }
-        if len > output.len() - written {
-            return Err(LONG.into());
-        }
-        matches::repeat(output, written, distance, len);
+        matches::repeat("BloscLZ", output, written, distance, len)?;
         written += len;
     }
     Ok(written)
@@ -67,13 +60,11 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::testing::decoded;
     use super::*;
 
     fn run(input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
-        let mut output = vec![0; len];
-        let made = decode(input, &mut output)?;
-        output.truncate(made);
-        Ok(output)
+        decoded(len, |output| decode(input, output))
     }
 
     #[test]

@@ -32,14 +32,11 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::testing::from_hex;
+    use super::super::testing::{decoded, from_hex};
     use super::*;
 
     fn run(input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
-        let mut output = vec![0; len];
-        let made = decode(input, &mut output)?;
-        output.truncate(made);
-        Ok(output)
+        decoded(len, |output| decode(input, output))
     }
 
     /// Written by hdf5plugin 7.1: `numpy.arange(50, dtype="<u2") // 3` with blocks of 100 kB.

@@ -29,13 +29,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
         len += 2;
         let distance = (usize::from(control & 31) << 8 | usize::from(*input.get(read).ok_or(CUT)?)) + 1;
         read += 1;
-        if distance > written {
-            return Err("its LZF stream points before its start".into());
-        }
-        if output.len() - written < len {
-            return Err("its LZF stream is too long".into());
-        }
-        matches::repeat(output, written, distance, len);
+        matches::repeat("LZF", output, written, distance, len)?;
         written += len;
     }
     Ok(written)
@@ -44,13 +38,11 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::testing::decoded;
     use super::*;
 
     fn run(input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
-        let mut output = vec![0; len];
-        let made = decode(input, &mut output)?;
-        output.truncate(made);
-        Ok(output)
+        decoded(len, |output| decode(input, output))
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What decoders of the LZ77 family have in common.
 
+use super::Complaint;
+
 /// Bytes that are copied at once where there is room: what is too much is overwritten by what comes next.
 const STEP: usize = 32;
 
@@ -18,10 +20,28 @@ pub(super) fn literals(input: &[u8], read: usize, output: &mut [u8], at: usize, 
     Some(())
 }
 
-/// Copies `len` bytes to `at` from `distance` before it, where they may be what has just been copied. The
-/// caller has checked that `distance` is within 1 and `at`, and that there is room.
+/// Copies `len` bytes to `at` from `distance` before it, where they may be what has just been copied. `at` is
+/// within `output`, and `distance` not 0; a complaint is about a stream of `format`.
 #[inline(always)]
-pub(super) fn repeat(output: &mut [u8], at: usize, distance: usize, len: usize) {
+pub(super) fn repeat(
+    format: &str,
+    output: &mut [u8],
+    at: usize,
+    distance: usize,
+    len: usize,
+) -> Result<(), Complaint> {
+    if distance > at {
+        return Err(format!("its {format} stream points before its start").into());
+    }
+    if len > output.len() - at {
+        return Err(format!("its {format} stream is too long").into());
+    }
+    copy(output, at, distance, len);
+    Ok(())
+}
+
+#[inline(always)]
+fn copy(output: &mut [u8], at: usize, distance: usize, len: usize) {
     let from = at - distance;
     if distance == 1 {
         let byte = output[from];
@@ -52,6 +72,7 @@ fn again(output: &mut [u8], at: usize, distance: usize, len: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -61,7 +82,7 @@ mod tests {
             for len in 0..100 {
                 let start: Vec<u8> = (0..150).collect();
                 let (mut found, mut naive) = (start.clone(), start);
-                repeat(&mut found, 50, distance, len);
+                repeat("", &mut found, 50, distance, len).unwrap();
                 for i in 50..50 + len {
                     naive[i] = naive[i - distance];
                 }

@@ -575,6 +575,19 @@ impl Default for Codecs {
 
 #[cfg(test)]
 mod testing {
+    use super::Complaint;
+
+    /// What `decode` makes of room for `len` bytes.
+    pub(super) fn decoded(
+        len: usize,
+        decode: impl FnOnce(&mut [u8]) -> Result<usize, Complaint>,
+    ) -> Result<Vec<u8>, Complaint> {
+        let mut output = vec![0; len];
+        let made = decode(&mut output)?;
+        output.truncate(made);
+        Ok(output)
+    }
+
     /// The bytes that these digits stand for.
     pub(super) fn from_hex(digits: &str) -> Vec<u8> {
         let digits: Vec<u8> =

@@ -65,8 +65,9 @@ pub(super) fn read<A: Array>(
             if let Some(number) = number.checked_sub(index_plan.jobs()) {
                 return data_sweep.copy(number, &data_output, worker.scratch.get());
             }
-            let decoded = index_sweep.integers(number, worker.scratch.get())?;
-            checker.check(&index_plan.job(number), &decoded, &mut worker.indices)?;
+            let job = index_plan.job(number);
+            let decoded = index_sweep.integers(number, &job, worker.scratch.get())?;
+            checker.check(&job, &decoded, &mut worker.indices)?;
             match decoded.values() {
                 Some(Values::Narrow(values)) => index_output.chunk_of(number, values, narrow_kernel),
                 _ => index_sweep.write(&index_output, number, &decoded),

@@ -262,8 +262,9 @@ impl<'o> Windows<'o> {
         let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
         let sweep = reader.next_sweep(&plan, self.elements);
         pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
-            let decoded = sweep.integers(number, worker.scratch.get())?;
-            let hits = self.hits_of_chunk(&plan.job(number), &decoded, &mut worker.indices)?;
+            let job = plan.job(number);
+            let decoded = sweep.integers(number, &job, worker.scratch.get())?;
+            let hits = self.hits_of_chunk(&job, &decoded, &mut worker.indices)?;
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
         })?;
