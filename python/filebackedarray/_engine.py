@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy
 import numpy.typing
 
-from . import _core, _untrusted
+from . import _core
 
 _Array = numpy.typing.NDArray[Any]
 
@@ -43,4 +43,9 @@ def engine(untrusted: bool) -> Engine:
     Returns:
         A module with the functions of :py:class:`Engine`.
     """
-    return _untrusted if untrusted else _core
+    if not untrusted:
+        return _core
+    # Not needed by most, who should not wait for it when they import the package.
+    from . import _untrusted
+
+    return _untrusted
