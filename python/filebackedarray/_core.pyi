@@ -1,7 +1,7 @@
 """The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import numpy
@@ -12,6 +12,12 @@ _Array: TypeAlias = numpy.typing.NDArray[Any]
 _Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
 # Of one axis: (start, length, step), or strictly increasing indices.
 _Axis: TypeAlias = tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]
+
+# What a result of a sweep does with an axis: "keep", "reduce", or (the group of each index, number of groups).
+_Use: TypeAlias = str | tuple[numpy.typing.NDArray[numpy.uint32], int]
+# One result of a sweep: its axes, and which of "sum", "moments", "extremes", "nonzero" it has.
+_View: TypeAlias = tuple[Sequence[_Use], Sequence[str]]
+_Progress: TypeAlias = Callable[[int, int], object]
 
 __all__ = [
     "OPTIMISED",
@@ -24,6 +30,7 @@ __all__ = [
     "read_dense",
     "read_path",
     "read_strings",
+    "reduce_dense",
     "set_cache_budget",
     "set_num_threads",
 ]
@@ -34,6 +41,15 @@ def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, 
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
 def read_strings(path: _Path, name: bytes, selection: Sequence[_Axis]) -> list[bytes]: ...
+def reduce_dense(
+    path: _Path,
+    name: bytes,
+    selection: Sequence[_Axis],
+    dtype: str,
+    views: Sequence[_View],
+    skip_nan: bool,
+    progress: _Progress | None = None,
+) -> list[dict[str, _Array]]: ...
 def only_this_file() -> None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...
@@ -96,3 +112,11 @@ class SparseMatrix:
         self, selection: Sequence[_Axis], dtype: str, index_dtype: str, by_column: bool
     ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Array, _Array]: ...
     def read_dense(self, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...
+    def reduce(
+        self,
+        selection: Sequence[_Axis],
+        dtype: str,
+        views: Sequence[_View],
+        skip_nan: bool,
+        progress: _Progress | None = None,
+    ) -> list[dict[str, _Array]]: ...

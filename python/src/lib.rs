@@ -8,6 +8,7 @@
 #[allow(unsafe_code)]
 mod arrays;
 mod errors;
+mod reduce;
 mod request;
 mod selection;
 
@@ -17,7 +18,7 @@ use filebackedarray::sparse::{self, Array, Matrix, Types};
 use filebackedarray::{ElementType, dense, fork};
 use numpy::{PyArray1, PyReadwriteArray1, PyUntypedArray};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::Memory;
 use crate::errors::raise;
@@ -50,6 +51,29 @@ fn read_dense(
     let target = ElementType::from_numpy(dtype).map_err(raise)?;
     let mut out = Memory::new(out)?;
     request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
+}
+
+/// Statistics of a selection, of all views in one sweep.
+#[pyfunction]
+#[pyo3(signature = (path, name, selection, dtype, views, skip_nan, progress=None))]
+#[allow(clippy::too_many_arguments)]
+fn reduce_dense<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    name: &[u8],
+    selection: Vec<Bound<'py, PyAny>>,
+    dtype: &str,
+    views: Vec<(Vec<Bound<'py, PyAny>>, Vec<String>)>,
+    skip_nan: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let selection = axes(&selection)?;
+    let target = ElementType::from_numpy(dtype).map_err(raise)?;
+    let views = reduce::views(&views)?;
+    let results = request::run_reporting(py, progress, move |control| {
+        dense::reduce(&path, name, &selection, target, &views, skip_nan, control)
+    })?;
+    reduce::results(py, results, target)
 }
 
 /// The bytes of variable-length strings, in C order.
@@ -114,6 +138,25 @@ impl SparseMatrix {
         (pointers, result.indices.into_array(py), result.values.into_array(py)).into_pyobject(py)
     }
 
+    #[pyo3(signature = (selection, dtype, views, skip_nan, progress=None))]
+    fn reduce<'py>(
+        &self,
+        py: Python<'py>,
+        selection: [Bound<'py, PyAny>; 2],
+        dtype: &str,
+        views: Vec<(Vec<Bound<'py, PyAny>>, Vec<String>)>,
+        skip_nan: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let selection = axes(&selection)?;
+        let target = ElementType::from_numpy(dtype).map_err(raise)?;
+        let views = reduce::views(&views)?;
+        let results = request::run_reporting(py, progress, |control| {
+            sparse::reduce(&self.0, &selection[0], &selection[1], target, &views, skip_nan, control)
+        })?;
+        reduce::results(py, results, target)
+    }
+
     fn read_dense(
         &self,
         py: Python<'_>,
@@ -166,7 +209,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         SparseMatrix, after_fork, before_fork, get_num_threads, inspect, only_this_file, read_dense,
-        read_path, read_strings, set_cache_budget, set_num_threads,
+        read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -12,9 +12,33 @@ pub(crate) fn run<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&Control<'_>) -> Result<T> + Send,
 ) -> PyResult<T> {
+    run_reporting(py, None, work)
+}
+
+/// The same, and calls `progress` now and then with how much is done and how much there is to do; what it raises ends the
+/// request.
+pub(crate) fn run_reporting<T: Send>(
+    py: Python<'_>,
+    progress: Option<Py<PyAny>>,
+    work: impl FnOnce(&Control<'_>) -> Result<T> + Send,
+) -> PyResult<T> {
     py.detach(|| {
         let raised = Cell::new(None);
+        let report = |done: u64, expected: u64| {
+            if let Some(progress) = &progress {
+                Python::attach(|py| {
+                    if let Err(exception) = progress.call1(py, (done, expected)) {
+                        raised.set(Some(exception));
+                    }
+                });
+            }
+        };
         let poll = || {
+            let before = raised.take();
+            if before.is_some() {
+                raised.set(before);
+                return true;
+            }
             Python::attach(|py| match py.check_signals() {
                 Ok(()) => false,
                 Err(exception) => {
@@ -23,7 +47,7 @@ pub(crate) fn run<T: Send>(
                 }
             })
         };
-        let result = work(&Control::new(&poll));
+        let result = work(&Control::with_report(&poll, &report));
         // The handler may raise something else than KeyboardInterrupt; and what it raises when the last
         // chunk is just done must not be lost.
         match raised.take() {

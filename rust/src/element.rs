@@ -145,6 +145,11 @@ impl ElementType {
         matches!(self.kind, Kind::Bool | Kind::Int | Kind::UInt | Kind::Float)
     }
 
+    /// Whether values are integers without a sign.
+    pub fn is_unsigned(self) -> bool {
+        self.kind == Kind::UInt
+    }
+
     /// Whether values can be indices or pointers.
     pub fn is_integer(self) -> bool {
         matches!(self.kind, Kind::Int | Kind::UInt)

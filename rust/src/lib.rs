@@ -25,8 +25,10 @@ mod pool;
 mod reader;
 mod selection;
 mod source;
+mod units;
 
 pub mod dense;
+pub mod reduce;
 pub mod sparse;
 // The two modules with unsafe code: calls of a C library, and writes by many threads to one array.
 #[allow(unsafe_code)]

@@ -4,6 +4,8 @@
 //! C-contiguous array of the selection's shape. What the plan promises, and its tests check against an
 //! obvious twin: the jobs together write each element of the output exactly once.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use crate::chunks::Grid;
@@ -364,6 +366,18 @@ impl Plan {
     /// Number of chunks that are touched.
     pub fn jobs(&self) -> usize {
         self.jobs
+    }
+
+    /// Number of chunks along an axis that are touched.
+    pub fn touched(&self, axis: usize) -> u64 {
+        self.axes[axis].touched()
+    }
+
+    /// Which places of the output along an axis the chunks at its `position`-th touched coordinate fill.
+    pub fn targets(&self, axis: usize, position: u64) -> Range<usize> {
+        let piece = self.axes[axis].piece(position);
+        let end = piece.target_last() + 1;
+        end - piece.count()..end
     }
 
     /// Shape of the output.

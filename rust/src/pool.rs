@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,16 +29,51 @@ pub const THREADS_VARIABLE: &str = "FILEBACKEDARRAY_NUM_THREADS";
 /// [`Error::Interrupted`] as soon as the chunks at hand are done.
 pub struct Control<'a> {
     poll: &'a dyn Fn() -> bool,
+    report: Option<&'a dyn Fn(u64, u64)>,
     stop: AtomicBool,
+    work: Work,
+}
+
+/// How much of a request is done.
+#[derive(Default)]
+pub(crate) struct Work {
+    done: AtomicU64,
+    expected: AtomicU64,
+}
+
+impl Work {
+    /// There is so much to do, of which nothing is done yet.
+    pub(crate) fn expect(&self, work: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.expected.store(work, Ordering::Relaxed);
+    }
+
+    /// So much more of it is done.
+    pub(crate) fn advance(&self, work: u64) {
+        self.done.fetch_add(work, Ordering::Relaxed);
+    }
 }
 
 impl<'a> Control<'a> {
     /// Stops when `poll` returns true.
     pub fn new(poll: &'a dyn Fn() -> bool) -> Self {
-        Self { poll, stop: AtomicBool::new(false) }
+        Self { poll, report: None, stop: AtomicBool::new(false), work: Work::default() }
+    }
+
+    /// The same, and calls `report` before it asks, with how much of the work is done and how much there is.
+    pub fn with_report(poll: &'a dyn Fn() -> bool, report: &'a dyn Fn(u64, u64)) -> Self {
+        Self { report: Some(report), ..Self::new(poll) }
+    }
+
+    /// How much is done, for the report.
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
     }
 
     fn ask(&self) {
+        if let Some(report) = self.report {
+            report(self.work.done.load(Ordering::Relaxed), self.work.expected.load(Ordering::Relaxed));
+        }
         if (self.poll)() {
             self.stop.store(true, Ordering::Relaxed);
         }
@@ -71,12 +106,12 @@ struct Stretch {
 }
 
 impl<'a> Progress<'a> {
-    fn new(stop: &'a AtomicBool, jobs: usize, workers: usize) -> Self {
-        let cut = |number: usize| (jobs as u128 * number as u128 / workers as u128) as usize;
+    fn new(stop: &'a AtomicBool, jobs: usize, stretches: usize) -> Self {
+        let cut = |number: usize| (jobs as u128 * number as u128 / stretches as u128) as usize;
         let stretch = |number| Stretch { next: AtomicUsize::new(cut(number)), end: cut(number + 1) };
         Self {
             stop,
-            stretches: (0..workers).map(stretch).collect(),
+            stretches: (0..stretches).map(stretch).collect(),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
@@ -95,7 +130,7 @@ impl<'a> Progress<'a> {
         if self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
             return None;
         }
-        let (others, own) = self.stretches.split_at(worker);
+        let (others, own) = self.stretches.split_at(worker.min(self.stretches.len() - 1));
         own.iter().chain(others).find_map(|stretch| {
             let one_more = |next| (next < stretch.end).then_some(next + 1);
             stretch.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()
@@ -143,12 +178,35 @@ pub fn for_each_with<Scratch: Default>(
     work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
 ) -> Result<()> {
     let workers = threads.min(num_threads()?).min(jobs).max(1);
-    let progress = Progress::new(&control.stop, jobs, workers);
+    run(Progress::new(&control.stop, jobs, workers), workers, control, jobs, &work)
+}
+
+/// The same, in which no job is begun before all lower ones were: a job may wait for them.
+///
+/// # Errors
+/// As [`for_each`].
+pub fn for_each_in_order<Scratch: Default>(
+    control: &Control<'_>,
+    jobs: usize,
+    work: impl Fn(&mut Scratch, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let workers = num_threads()?.min(jobs).max(1);
+    run(Progress::new(&control.stop, jobs, 1), workers, control, jobs, &work)
+}
+
+/// Does all jobs with so many workers.
+fn run<Scratch: Default>(
+    progress: Progress<'_>,
+    workers: usize,
+    control: &Control<'_>,
+    jobs: usize,
+    work: &(impl Fn(&mut Scratch, usize) -> Result<()> + Sync),
+) -> Result<()> {
     let work_here = || {
         let mut scratch = Scratch::default();
         let mut asked = Instant::now();
         while let Some(job) = progress.take(0) {
-            progress.run(job, &mut scratch, &work);
+            progress.run(job, &mut scratch, work);
             if asked.elapsed() >= POLL {
                 control.ask();
                 asked = Instant::now();
@@ -164,7 +222,7 @@ pub fn for_each_with<Scratch: Default>(
         let joins = jobs <= FEW_JOBS;
         let running = Mutex::new(workers - usize::from(joins));
         let all_done = Condvar::new();
-        let (progress, work, running, all_done) = (&progress, &work, &running, &all_done);
+        let (progress, running, all_done) = (&progress, &running, &all_done);
         pool.in_place_scope(|scope| {
             for worker in usize::from(joins)..workers {
                 scope.spawn(move |_| {

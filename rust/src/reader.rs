@@ -327,6 +327,17 @@ impl ChunkReader<'_> {
         Sweep { reader: self, plan, keeps_parts, shares_last: true }
     }
 
+    /// The same for a part of the chunks that a request goes through, which are so many.
+    pub(crate) fn part_of_sweep<'p>(&'p self, plan: &'p Plan, jobs: usize) -> Sweep<'p> {
+        let keeps_parts = Chunks::keeps(jobs, self.chunk_bytes);
+        Sweep { reader: self, plan, keeps_parts, shares_last: false }
+    }
+
+    /// Bytes of a decoded chunk; 0 where libhdf5 decodes them.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
     /// Decodes the chunks of a plan and writes what is wanted of them.
     pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
         self.sweep(plan).read(output, control)
@@ -646,6 +657,25 @@ impl Sweep<'_> {
         scratch: &'s mut Scratch,
     ) -> Result<Decoded<'s>> {
         self.decode(number, job, scratch, Form::Integers)
+    }
+
+    /// Whether what is decoded is always whole chunks, of which any part can be written.
+    pub(crate) fn decodes_whole_chunks(&self) -> bool {
+        match &self.reader.backend {
+            Backend::Compact | Backend::Chunked(_) => true,
+            // Of blocks the bytes that are not wanted are not read.
+            Backend::Contiguous(_) | Backend::Library { .. } => false,
+        }
+    }
+
+    /// Decodes the chunk of job `number`.
+    pub(crate) fn values<'s>(
+        &'s self,
+        number: usize,
+        job: &Job<'_>,
+        scratch: &'s mut Scratch,
+    ) -> Result<Decoded<'s>> {
+        self.decode(number, job, scratch, Form::AsStored)
     }
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.

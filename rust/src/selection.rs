@@ -1,5 +1,7 @@
 //! Selections: for each axis of a dataset, the indices that are asked for.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// The indices of one axis, strictly increasing.
@@ -97,6 +99,27 @@ impl Axis {
         }
     }
 
+    /// The indices at these positions.
+    #[must_use]
+    pub fn part(&self, positions: Range<usize>) -> Self {
+        match self {
+            &Self::Range { start, step, .. } => {
+                Self::Range { start: start + step * positions.start as u64, len: positions.len(), step }
+            }
+            Self::Indices(indices) => Self::Indices(indices[positions].to_vec()),
+            Self::Runs(runs) => {
+                let mut before = 0;
+                let mut cut = |&(start, len): &(u64, usize)| {
+                    let (from, to) = (positions.start.max(before), positions.end.min(before + len));
+                    let skipped = from.saturating_sub(before) as u64;
+                    before += len;
+                    (from < to).then(|| (start + skipped, to - from))
+                };
+                Self::Runs(runs.iter().filter_map(&mut cut).collect())
+            }
+        }
+    }
+
     /// The place of an index in the selection, if it is selected.
     pub fn position(&self, index: u64) -> Option<usize> {
         match self {
@@ -182,7 +205,11 @@ mod tests {
         let runs = Axis::Runs(vec![(2, 2), (10, 1)]);
         assert_eq!((0..4).map(|i| runs.get(i)).collect::<Vec<_>>(), [Some(2), Some(3), Some(10), None]);
         assert_eq!([1, 2, 3, 4, 10].map(|i| runs.position(i)), [None, Some(0), Some(1), None, Some(2)]);
+        assert_eq!(runs.part(1..3), Axis::Runs(vec![(3, 1), (10, 1)]));
+        assert_eq!(runs.part(2..2).len(), 0);
         let range = Axis::Range { start: 1, len: 2, step: 5 };
+        assert_eq!(range.part(1..2), Axis::Range { start: 6, len: 1, step: 5 });
+        assert_eq!(Axis::Indices(vec![2, 5, 9]).part(1..3), Axis::Indices(vec![5, 9]));
         assert_eq!([0, 1, 2, 6, 11].map(|i| range.position(i)), [None, Some(0), None, Some(1), None]);
         assert_eq!((0..3).map(|i| range.get(i)).collect::<Vec<_>>(), [Some(1), Some(6), None]);
     }

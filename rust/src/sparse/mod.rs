@@ -10,9 +10,12 @@
 //!   decoded first, and of `data` only the chunks that hold a hit.
 
 mod canonical;
+mod reduce;
 mod transpose;
 mod whole;
 mod window;
+
+pub use reduce::reduce;
 
 use std::ops::Range;
 use std::path::PathBuf;

@@ -1,5 +1,9 @@
 //! Reading a dataset, or any selection of it, into an array.
 
+mod reduce;
+
+pub use reduce::reduce;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,0 +1,177 @@
+//! Statistics of dense datasets.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::element::ElementType;
+use crate::error::Result;
+use crate::plan::{PerAxis, Plan};
+use crate::pool::{self, Control};
+use crate::reader::{ChunkReader, Request};
+use crate::reduce::cells::{Cells, Counts, PerCell};
+use crate::reduce::number::Number;
+use crate::reduce::order::InOrder;
+use crate::reduce::{Statistics, Use, View, check_element, with_number};
+use crate::scatter::Kernel;
+use crate::selection::Axis;
+use crate::units::{self, Band, Box, Units, Worker};
+
+/// Bytes of decoded chunks that a unit goes through, unless a single chunk is larger: what fits into a processor's own
+/// cache.
+const UNIT_BYTES: usize = 1 << 20;
+
+/// Elements of a chunk that are looked at at once.
+const BLOCK_ELEMENTS: usize = 1 << 18;
+
+/// Bytes of cells that there are at a time, unless there are several results or a chunk's cells are more.
+const BAND_BYTES: usize = 32 << 20;
+
+/// Statistics of a selection of a dataset whose elements are first converted to `target`, one [`Statistics`] for each
+/// view.
+///
+/// `skips_nan` leaves NaNs out. Memory: a few MiB for each thread, and the cells of the views.
+///
+/// # Errors
+/// As [`super::read`]; [`crate::Error::ElementType`] when `target` is no native type of numbers or booleans,
+/// [`crate::Error::Structure`] when a view does not fit the selection.
+pub fn reduce(
+    path: &Path,
+    name: &[u8],
+    selection: &[Axis],
+    target: ElementType,
+    views: &[View],
+    skips_nan: bool,
+    control: &Control<'_>,
+) -> Result<Vec<Statistics>> {
+    check_element(target)?;
+    Request::run(path, |request| {
+        let reader = request.reader(name)?;
+        let kernel =
+            Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
+        let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
+        views.iter().try_for_each(|view| view.check(plan.lens()))?;
+        let sweep = Sweep { reader: &reader, plan: &plan, selection, kernel, views, skips_nan };
+        macro_rules! run {
+            ($t:ty) => {
+                sweep.run::<$t>(control)
+            };
+        }
+        with_number!(target, run)
+    })
+}
+
+/// What all units of a sweep share.
+struct Sweep<'a> {
+    reader: &'a ChunkReader<'a>,
+    plan: &'a Plan,
+    selection: &'a [Axis],
+    kernel: Kernel,
+    views: &'a [View],
+    skips_nan: bool,
+}
+
+/// The cells of a unit, for each view with the place of the first.
+type Part<T> = Vec<(PerAxis<usize>, Cells<T>)>;
+
+impl Sweep<'_> {
+    fn run<T: Number>(&self, control: &Control<'_>) -> Result<Vec<Statistics>> {
+        let lens = self.plan.lens();
+        let counts = Counts { present: self.skips_nan, stored: false };
+        let mut results = Vec::with_capacity(self.views.len());
+        for view in self.views {
+            results.push(Statistics::new::<T>(view.lens(lens).to_vec(), view.wanted)?);
+        }
+        let units = Units::new(self.plan, self.reader.chunk_bytes(), UNIT_BYTES, self.order());
+        let work = control.work();
+        work.expect(units.band(None).len() as u64);
+        for band in self.bands::<T>(&units, counts) {
+            let span = units.span(self.plan, &band);
+            let band_lens: PerAxis<usize> = span.iter().map(Range::len).collect();
+            let mut totals: Vec<Cells<T>> = Vec::with_capacity(self.views.len());
+            for view in self.views {
+                totals.push(Cells::new(&view.lens(&band_lens), view.wanted, counts)?);
+            }
+            let order = InOrder::new(2 * pool::num_threads()?, |part: Part<T>| {
+                for (total, (origin, cells)) in totals.iter_mut().zip(&part) {
+                    total.merge(origin, cells);
+                }
+                Ok(())
+            });
+            pool::for_each_in_order(control, band.len(), |worker: &mut Worker, number| {
+                order.bring(number, || {
+                    self.unit(&units.unit(self.plan, &band, number), &span, counts, worker)
+                })?;
+                work.advance(1);
+                Ok(())
+            })?;
+            order.finish(band.len())?;
+            for ((view, cells), result) in self.views.iter().zip(totals).zip(&mut results) {
+                let sizes: Vec<PerCell> =
+                    view.axes.iter().zip(lens).map(|(usage, &len)| PerCell::new(usage, len)).collect();
+                let origin = kept(view, span.iter().map(|range| range.start));
+                cells.finish(&sizes, self.skips_nan, &origin, result);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Along which axes units follow each other: first those that are not kept by the first view, so that neighbours are
+    /// merged into the same cells.
+    fn order(&self) -> PerAxis<usize> {
+        let is_kept = |axis: &usize| self.views.first().is_some_and(|view| view.axes[*axis] == Use::Keep);
+        let (kept, reduced): (Vec<usize>, Vec<usize>) = (0..self.selection.len()).rev().partition(is_kept);
+        reduced.into_iter().chain(kept).collect()
+    }
+
+    /// Cuts the units into bands, which are done one after another so that there are not too many cells at a time. Only an
+    /// axis that all views keep can be cut.
+    fn bands<T: Number>(&self, units: &Units, counts: Counts) -> Vec<Band> {
+        let bytes = |view: &View| {
+            let cells: usize = view.lens(self.plan.lens()).iter().product();
+            cells.saturating_mul(Cells::<T>::bytes(view.wanted, counts))
+        };
+        let all: usize = self.views.iter().map(bytes).sum();
+        let is_kept = |axis: &usize| self.views.iter().all(|view| view.axes[*axis] == Use::Keep);
+        match (0..self.selection.len()).find(is_kept) {
+            Some(axis) if all > BAND_BYTES => {
+                let count = units.count(axis);
+                let each = (u128::from(count) * BAND_BYTES as u128 / all as u128).max(1) as u64;
+                let starts = (0..count).step_by(each as usize);
+                starts.map(|start| units.band(Some((axis, start..count.min(start + each))))).collect()
+            }
+            _ => vec![units.band(None)],
+        }
+    }
+
+    /// Folds the elements of a unit.
+    fn unit<T: Number>(
+        &self,
+        unit: &Box,
+        band: &Box,
+        counts: Counts,
+        worker: &mut Worker,
+    ) -> Result<Part<T>> {
+        let lens: PerAxis<usize> = unit.iter().map(Range::len).collect();
+        let mut part: Part<T> = Vec::with_capacity(self.views.len());
+        for view in self.views {
+            let origin = kept(view, unit.iter().zip(band).map(|(unit, band)| unit.start - band.start));
+            part.push((origin, Cells::new(&view.lens(&lens), view.wanted, counts)?));
+        }
+        let read = (self.plan, self.selection);
+        units::read(self.reader, read, unit, self.kernel, BLOCK_ELEMENTS, worker, |block, bytes| {
+            let lens: PerAxis<usize> = block.iter().map(Range::len).collect();
+            let origin: PerAxis<usize> = block.iter().map(|range| range.start).collect();
+            for (view, (_, cells)) in self.views.iter().zip(&mut part) {
+                let inside = unit.iter().zip(block).map(|(unit, block)| block.start - unit.start);
+                let first = cells.place(&kept(view, inside));
+                cells.take(&view.levels(&origin, &lens), first, bytemuck::cast_slice(bytes));
+            }
+        })?;
+        Ok(part)
+    }
+}
+
+/// Indices along the axes of a selection as those of a view's cells.
+fn kept(view: &View, indices: impl Iterator<Item = usize>) -> PerAxis<usize> {
+    view.axes.iter().zip(indices).map(|(usage, index)| if *usage == Use::Keep { index } else { 0 }).collect()
+}

@@ -1,0 +1,463 @@
+//! Folds: how values are gathered into the cells of a statistic.
+//!
+//! A cell stands for all values that went into it; two cells of different values can be merged into one of both. What
+//! comes of floats depends on the order of all this, which is why nothing here knows of threads.
+
+use std::marker::PhantomData;
+
+use super::number::{Number, Total};
+
+/// Columns that are added up side by side, so that their sums stay in the processor's first cache.
+const STRIP: usize = 64;
+
+/// Values that are added up side by side, as far as the machine has vectors.
+const LANES: usize = 16;
+
+/// A statistic of values of one type.
+pub(crate) trait Fold<T: Number> {
+    /// What it keeps of values.
+    type Cell: Copy + Send;
+
+    /// Of no values.
+    const EMPTY: Self::Cell;
+
+    /// Takes one value.
+    fn one(cell: &mut Self::Cell, value: T);
+
+    /// Takes all of another cell's values.
+    fn merge(cell: &mut Self::Cell, other: Self::Cell);
+
+    /// Takes values into one cell.
+    fn run(cell: &mut Self::Cell, values: &[T]) {
+        for &value in values {
+            Self::one(cell, value);
+        }
+    }
+
+    /// Takes rows of values, each of which has one for every cell.
+    fn rows(cells: &mut [Self::Cell], values: &[T]) {
+        for row in values.chunks_exact(cells.len().max(1)) {
+            cells.iter_mut().zip(row).for_each(|(cell, &value)| Self::one(cell, value));
+        }
+    }
+}
+
+/// Sums.
+pub(crate) struct Sum;
+
+impl<T: Number> Fold<T> for Sum {
+    type Cell = T::Total;
+    const EMPTY: T::Total = T::NOTHING;
+
+    fn one(cell: &mut T::Total, value: T) {
+        T::add(cell, value);
+    }
+
+    fn merge(cell: &mut T::Total, other: T::Total) {
+        cell.merge(other);
+    }
+
+    fn run(cell: &mut T::Total, values: &[T]) {
+        for part in values.chunks(T::LOCAL) {
+            T::add_local(cell, sum(part));
+        }
+    }
+
+    fn rows(cells: &mut [T::Total], values: &[T]) {
+        let width = cells.len();
+        if values.len() == width {
+            cells.iter_mut().zip(values).for_each(|(cell, &value)| T::add(cell, value));
+            return;
+        }
+        if values.is_empty() {
+            return;
+        }
+        for part in values.chunks(T::LOCAL.saturating_mul(width).min(values.len())) {
+            for (number, cells) in cells.chunks_mut(STRIP).enumerate() {
+                let sums = strip::<T>(part, width, number * STRIP, cells.len());
+                cells.iter_mut().zip(sums).for_each(|(cell, sum)| T::add_local(cell, sum));
+            }
+        }
+    }
+}
+
+/// The sum of no more values than may be added up so.
+fn sum<T: Number>(values: &[T]) -> T::Local {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [T::Local::default(); LANES];
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane = *lane + value.local();
+        }
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = lanes[lane] + lanes[lane + width];
+        }
+    }
+    rest.iter().fold(lanes[0], |sum, value| sum + value.local())
+}
+
+/// The sums of `len` neighbouring columns of rows that are `width` long.
+fn strip<T: Number>(values: &[T], width: usize, first: usize, len: usize) -> [T::Local; STRIP] {
+    let mut sums = [T::Local::default(); STRIP];
+    for row in values.chunks_exact(width) {
+        for (sum, value) in sums.iter_mut().zip(&row[first..first + len]) {
+            *sum = *sum + value.local();
+        }
+    }
+    sums
+}
+
+/// How many values there are, their mean, and the sum of their squared deviations from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Moments {
+    pub(crate) count: f64,
+    pub(crate) mean: f64,
+    pub(crate) m2: f64,
+}
+
+impl Moments {
+    /// Takes all values of another (Chan, Golub and `LeVeque`, 1979, "Updating Formulae and a Pairwise Algorithm for
+    /// Computing Sample Variances", equation 2.1).
+    pub(crate) fn merge(&mut self, other: Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = other;
+            return;
+        }
+        let count = self.count + other.count;
+        let delta = other.mean - self.mean;
+        self.mean += delta * (other.count / count);
+        self.m2 += other.m2 + delta * delta * (self.count * (other.count / count));
+        self.count = count;
+    }
+
+    /// Takes one value (Welford, 1962, "Note on a Method for Calculating Corrected Sums of Squares and Products").
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.m2 += delta * (value - self.mean);
+    }
+}
+
+/// Means and variances.
+pub(crate) struct Spread;
+
+impl<T: Number> Fold<T> for Spread {
+    type Cell = Moments;
+    const EMPTY: Moments = Moments { count: 0.0, mean: 0.0, m2: 0.0 };
+
+    fn one(cell: &mut Moments, value: T) {
+        cell.add(value.to_f64());
+    }
+
+    fn merge(cell: &mut Moments, other: Moments) {
+        cell.merge(other);
+    }
+
+    fn run(cell: &mut Moments, values: &[T]) {
+        // A few at a time, which stay in the processor's caches for the second look at them.
+        for part in values.chunks(T::LOCAL.min(1 << 12)) {
+            let count = part.len() as f64;
+            let mean = T::local_to_f64(sum(part)) / count;
+            let (blocks, rest) = part.as_chunks::<LANES>();
+            let (mut squares, mut errors) = ([0.0; LANES], [0.0; LANES]);
+            for block in blocks {
+                for lane in 0..LANES {
+                    let deviation = block[lane].to_f64() - mean;
+                    squares[lane] += deviation * deviation;
+                    errors[lane] += deviation;
+                }
+            }
+            for (lane, value) in rest.iter().enumerate() {
+                let deviation = value.to_f64() - mean;
+                squares[lane] += deviation * deviation;
+                errors[lane] += deviation;
+            }
+            let (squares, error) = (squares.iter().sum::<f64>(), errors.iter().sum::<f64>());
+            cell.merge(corrected(count, mean, squares, error));
+        }
+    }
+
+    fn rows(cells: &mut [Moments], values: &[T]) {
+        let width = cells.len();
+        if values.is_empty() {
+            return;
+        }
+        if values.len() == width {
+            for (cell, &value) in cells.iter_mut().zip(values) {
+                cell.add(value.to_f64());
+            }
+            return;
+        }
+        for part in values.chunks(T::LOCAL.min(1 << 10).min(values.len() / width).max(1) * width) {
+            let count = (part.len() / width) as f64;
+            for (number, cells) in cells.chunks_mut(STRIP).enumerate() {
+                let first = number * STRIP;
+                let means =
+                    strip::<T>(part, width, first, cells.len()).map(|sum| T::local_to_f64(sum) / count);
+                let (mut squares, mut errors) = ([0.0; STRIP], [0.0; STRIP]);
+                for row in part.chunks_exact(width) {
+                    for (column, value) in row[first..first + cells.len()].iter().enumerate() {
+                        let deviation = value.to_f64() - means[column];
+                        squares[column] += deviation * deviation;
+                        errors[column] += deviation;
+                    }
+                }
+                for (column, cell) in cells.iter_mut().enumerate() {
+                    cell.merge(corrected(count, means[column], squares[column], errors[column]));
+                }
+            }
+        }
+    }
+}
+
+/// The moments of values whose mean was rounded: their deviations from it add up to `error` (Chan, Golub and `LeVeque`,
+/// 1983, "Algorithms for Computing the Sample Variance", the corrected two-pass algorithm).
+fn corrected(count: f64, mean: f64, squares: f64, error: f64) -> Moments {
+    let m2 = squares - error * error / count;
+    // Not by `max`, which would make a zero of a NaN.
+    Moments { count, mean: mean + error / count, m2: if m2 < 0.0 { 0.0 } else { m2 } }
+}
+
+/// Least and greatest value, and whether there was a NaN, which neither of them is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<T> {
+    pub(crate) min: T,
+    pub(crate) max: T,
+    pub(crate) has_nan: bool,
+}
+
+/// Minima and maxima.
+pub(crate) struct Extremes;
+
+impl<T: Number> Fold<T> for Extremes {
+    type Cell = Bounds<T>;
+    const EMPTY: Bounds<T> = Bounds { min: T::GREATEST, max: T::LEAST, has_nan: false };
+
+    fn one(cell: &mut Bounds<T>, value: T) {
+        if value < cell.min {
+            cell.min = value;
+        }
+        if value > cell.max {
+            cell.max = value;
+        }
+        cell.has_nan |= value.is_nan();
+    }
+
+    fn merge(cell: &mut Bounds<T>, other: Bounds<T>) {
+        if other.min < cell.min {
+            cell.min = other.min;
+        }
+        if other.max > cell.max {
+            cell.max = other.max;
+        }
+        cell.has_nan |= other.has_nan;
+    }
+
+    fn run(cell: &mut Bounds<T>, values: &[T]) {
+        let (blocks, rest) = values.as_chunks::<LANES>();
+        let (mut min, mut max, mut nan) = ([cell.min; LANES], [cell.max; LANES], [false; LANES]);
+        for block in blocks {
+            for lane in 0..LANES {
+                let value = block[lane];
+                min[lane] = if value < min[lane] { value } else { min[lane] };
+                max[lane] = if value > max[lane] { value } else { max[lane] };
+                nan[lane] |= value.is_nan();
+            }
+        }
+        for lane in 0..LANES {
+            <Self as Fold<T>>::merge(cell, Bounds { min: min[lane], max: max[lane], has_nan: nan[lane] });
+        }
+        for &value in rest {
+            <Self as Fold<T>>::one(cell, value);
+        }
+    }
+}
+
+/// What another fold makes of the values that are not NaN.
+pub(crate) struct OfPresent<F>(PhantomData<F>);
+
+impl<T: Number, F: Fold<T>> Fold<T> for OfPresent<F> {
+    type Cell = F::Cell;
+    const EMPTY: F::Cell = F::EMPTY;
+
+    fn one(cell: &mut F::Cell, value: T) {
+        if !value.is_nan() {
+            F::one(cell, value);
+        }
+    }
+
+    fn merge(cell: &mut F::Cell, other: F::Cell) {
+        F::merge(cell, other);
+    }
+}
+
+/// Numbers of values that are not zero.
+pub(crate) struct Nonzero;
+
+impl<T: Number> Fold<T> for Nonzero {
+    type Cell = u64;
+    const EMPTY: u64 = 0;
+
+    fn one(cell: &mut u64, value: T) {
+        *cell += u64::from(value.is_nonzero());
+    }
+
+    fn merge(cell: &mut u64, other: u64) {
+        *cell += other;
+    }
+}
+
+/// Numbers of values that are not NaN.
+pub(crate) struct Present;
+
+impl<T: Number> Fold<T> for Present {
+    type Cell = u64;
+    const EMPTY: u64 = 0;
+
+    fn one(cell: &mut u64, value: T) {
+        *cell += u64::from(!value.is_nan());
+    }
+
+    fn merge(cell: &mut u64, other: u64) {
+        *cell += other;
+    }
+}
+
+/// Numbers of values.
+pub(crate) struct Stored;
+
+impl<T: Number> Fold<T> for Stored {
+    type Cell = u64;
+    const EMPTY: u64 = 0;
+
+    fn one(cell: &mut u64, _: T) {
+        *cell += 1;
+    }
+
+    fn merge(cell: &mut u64, other: u64) {
+        *cell += other;
+    }
+
+    fn run(cell: &mut u64, values: &[T]) {
+        *cell += values.len() as u64;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a fold makes of the rows of a block, one cell for each column: all at once; one value after the other; column
+    /// by column; and two halves merged.
+    fn ways<T: Number, F: Fold<T>>(values: &[T], width: usize) -> [Vec<F::Cell>; 4] {
+        let rows = values.len() / width;
+        let mut at_once = vec![F::EMPTY; width];
+        F::rows(&mut at_once, values);
+        let mut by_value = vec![F::EMPTY; width];
+        for row in values.chunks(width) {
+            by_value.iter_mut().zip(row).for_each(|(cell, &value)| F::one(cell, value));
+        }
+        let mut by_column = vec![F::EMPTY; width];
+        for (column, cell) in by_column.iter_mut().enumerate() {
+            let values: Vec<T> = values.iter().skip(column).step_by(width).copied().collect();
+            F::run(cell, &values);
+        }
+        let (first, second) = values.split_at(rows / 2 * width);
+        let mut halves = vec![F::EMPTY; width];
+        F::rows(&mut halves, first);
+        let mut others = vec![F::EMPTY; width];
+        F::rows(&mut others, second);
+        halves.iter_mut().zip(others).for_each(|(cell, other)| F::merge(cell, other));
+        [at_once, by_value, by_column, halves]
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_exact(values in prop::collection::vec(any::<i32>(), 1..3000), width in 1usize..150) {
+            let values = &values[..values.len() / width * width];
+            prop_assume!(!values.is_empty());
+            let column = |number: usize| values.iter().skip(number).step_by(width).copied();
+            for sums in ways::<i32, Sum>(values, width) {
+                for (number, sum) in sums.into_iter().enumerate() {
+                    prop_assert_eq!(sum, column(number).map(i128::from).sum::<i128>());
+                }
+            }
+            for bounds in ways::<i32, Extremes>(values, width) {
+                for (number, bounds) in bounds.into_iter().enumerate() {
+                    prop_assert_eq!(Some(bounds.min), column(number).min());
+                    prop_assert_eq!(Some(bounds.max), column(number).max());
+                }
+            }
+            for counts in ways::<i32, Nonzero>(values, width) {
+                for (number, count) in counts.into_iter().enumerate() {
+                    prop_assert_eq!(count, column(number).filter(|&value| value != 0).count() as u64);
+                }
+            }
+        }
+
+        #[test]
+        fn variances_are_stable(
+            values in prop::collection::vec(-1.0..1.0, 2..3000),
+            offset in prop::sample::select(vec![0.0, 1.0, 1e6]),
+            width in 1usize..100,
+        ) {
+            let values: Vec<f64> = values[..values.len() / width * width].iter().map(|value: &f64| value + offset).collect();
+            prop_assume!(!values.is_empty());
+            for spreads in ways::<f64, Spread>(&values, width) {
+                for (number, spread) in spreads.into_iter().enumerate() {
+                    let column: Vec<f64> = values.iter().skip(number).step_by(width).copied().collect();
+                    // In exact arithmetic as far as it matters: distances from the offset are small.
+                    let near: Vec<f64> = column.iter().map(|value| value - offset).collect();
+                    let mean = near.iter().sum::<f64>() / near.len() as f64;
+                    let m2: f64 = near.iter().map(|value| (value - mean) * (value - mean)).sum();
+                    prop_assert_eq!(spread.count, near.len() as f64);
+                    prop_assert!((spread.mean - offset - mean).abs() <= 1e-15 * (1.0 + offset) * 4.0);
+                    prop_assert!((spread.m2 - m2).abs() <= 1e-12 * m2 + 1e-18 * offset * offset * near.len() as f64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_doubles_lose_nothing_that_fits() {
+        // Added in order, the ones would vanish beside the large numbers.
+        let values: Vec<f64> = (0..300).flat_map(|_| [1e16, 1.0, -1e16]).collect();
+        let mut cell = <Sum as Fold<f64>>::EMPTY;
+        for &value in &values {
+            <Sum as Fold<f64>>::one(&mut cell, value);
+        }
+        let (high, low) = cell.in_two();
+        assert_eq!(high + low, 300.0);
+    }
+
+    #[test]
+    fn nan_is_neither_least_nor_greatest() {
+        for cells in ways::<f32, Extremes>(&[1.0, f32::NAN, 3.0, f32::NAN, -2.0, 0.5], 1) {
+            assert_eq!((cells[0].min, cells[0].max, cells[0].has_nan), (-2.0, 3.0, true));
+        }
+        for cells in ways::<f32, OfPresent<Sum>>(&[1.0, f32::NAN, 3.0], 1) {
+            assert_eq!(cells[0].in_two(), (4.0, 0.0));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for cells in ways::<f64, Spread>(&[1.0, f64::INFINITY, 2.0, 3.0], 1) {
+            assert!(cells[0].m2.is_nan());
+        }
+        for cells in ways::<f64, Sum>(&[1.0, f64::INFINITY, 2.0, 3.0], 1) {
+            assert_eq!(cells[0].in_two().0, f64::INFINITY);
+        }
+    }
+}
