@@ -260,3 +260,20 @@ def write_damaged(path: Path, offset: int, replacement: bytes) -> None:
     with open(path, "r+b") as handle:
         handle.seek(offset)
         handle.write(replacement)
+
+
+def damaged_copies(path: Path, damages: Sequence[tuple[int, bytes]]) -> Iterator[Path]:
+    """A copy of a file beside it for each offset and replacement, deleted when the next one is asked for.
+
+    All are written before the first is read: every read of a file that has changed just now takes some milliseconds.
+    """
+    content = path.read_bytes()
+    copies = []
+    for number, (offset, replacement) in enumerate(damages):
+        copy = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        copy.write_bytes(content[:offset] + replacement + content[offset + len(replacement) :])
+        copies.append(copy)
+    assert copies
+    for copy in copies:
+        yield copy
+        copy.unlink()

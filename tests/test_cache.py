@@ -67,6 +67,7 @@ def test_budgets_are_integers(budget: object) -> None:
         set_cache_budget(budget)  # type: ignore[arg-type]
 
 
+@pytest.mark.alone
 def test_a_giant_chunk_is_inflated_once(giant: Path) -> None:
     seed = Hdf5DenseArraySeed(giant, "x")
     first = seconds(seed, (range(10),))
@@ -76,6 +77,7 @@ def test_a_giant_chunk_is_inflated_once(giant: Path) -> None:
     assert seconds(seed, (range(10),)) > 10 * min(others)
 
 
+@pytest.mark.alone
 def test_a_chunk_larger_than_the_budget_is_not_kept(giant: Path) -> None:
     set_cache_budget(70 << 20)
     seed = Hdf5DenseArraySeed(giant, "x")
@@ -83,6 +85,7 @@ def test_a_chunk_larger_than_the_budget_is_not_kept(giant: Path) -> None:
     assert seconds(seed, (range(10),)) > first / 4
 
 
+@pytest.mark.alone
 def test_what_is_kept_stays_within_the_budget(tmp_path: Path) -> None:
     path = tmp_path / "many.h5"
     with h5py.File(path, "w") as handle:
@@ -203,6 +206,7 @@ def test_results_are_copies(tmp_path: Path) -> None:
     assert_identical(extract_dense_array(seed, everything((1000,))), data)
 
 
+@pytest.mark.alone
 def test_a_sweep_of_a_matrix_keeps_nothing(tmp_path: Path) -> None:
     """A gene out of many cells goes through all chunks, window by window; only few of them would stay."""
     path = tmp_path / "file.h5"

@@ -398,6 +398,7 @@ READS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["replaced", "rewritten", "deleted"])
 @pytest.mark.parametrize("read", READS)
 def test_no_mixture_of_two_states(tmp_path: Path, read: str, way: str) -> None:
@@ -524,6 +525,7 @@ def test_beside_a_swmr_writer(tmp_path: Path, options: dict[str, Any]) -> None:
     assert_identical(to_dense_array(new)[50:], numpy.full((20, 30), 7))
 
 
+@pytest.mark.alone
 def test_beside_a_swmr_writer_that_appends(tmp_path: Path) -> None:
     # What a read gives is what some flush left: rows that number themselves, and all of those that there were.
     path = tmp_path / "x.h5"

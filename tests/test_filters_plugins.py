@@ -15,7 +15,7 @@ from delayedarray import to_dense_array
 
 from chunks import chunk_place, read_chunk
 from filebackedarray import Hdf5DenseArraySeed
-from helpers import assert_direct, assert_identical, error_naming, read_path, write_damaged
+from helpers import assert_direct, assert_identical, damaged_copies, error_naming, read_path, write_damaged
 
 Filter = Mapping[str, Any]
 
@@ -84,57 +84,75 @@ def contents(dtype: str, length: int) -> dict[str, numpy.ndarray]:
 
 def check(path: Path, values: numpy.ndarray) -> None:
     """Read directly, to what was written and to what h5py reads."""
-    assert_direct(path, "x")
-    got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
-    assert_identical(got, values, bits=True)
+    check_all(path, {"x": values})
+
+
+def check_all(path: Path, datasets: dict[str, numpy.ndarray]) -> None:
+    """The same of several datasets. In one file: each that is read at once after it is written takes some ms."""
+    assert datasets
+    for name, values in datasets.items():
+        assert_direct(path, name)
+        got = to_dense_array(Hdf5DenseArraySeed(path, name, native_order=True))
+        assert_identical(got, values, bits=True)
     with h5py.File(path, "r") as handle:
-        assert_identical(handle["x"][()], values, bits=True)
+        assert handle.keys() == datasets.keys()
+        for name, values in datasets.items():
+            assert_identical(handle[name][()], values, bits=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FILTERS)
 def test_every_element_size_and_length(tmp_path: Path, name: str, dtype: str) -> None:
-    for length in LENGTHS:
-        if name.startswith("szip") and length < FILTERS[name]["compression_opts"][1]:
-            continue  # libhdf5 does not take chunks that are shorter than a block
-        for values in contents(dtype, length).values():
-            path = tmp_path / "x.h5"
-            with h5py.File(path, "w") as handle:
-                handle.create_dataset("x", data=values, chunks=(length,), **FILTERS[name])
-            check(path, values)
+    path = tmp_path / "x.h5"
+    datasets = {}
+    with h5py.File(path, "w") as handle:
+        for length in LENGTHS:
+            if name.startswith("szip") and length < FILTERS[name]["compression_opts"][1]:
+                continue  # libhdf5 does not take chunks that are shorter than a block
+            for kind, values in contents(dtype, length).items():
+                handle.create_dataset(f"{kind} {length}", data=values, chunks=(length,), **FILTERS[name])
+                datasets[f"{kind} {length}"] = values
+    check_all(path, datasets)
 
 
 @pytest.mark.parametrize("dtype", ["|S3", "|S7", "|S12", "|S40", "|S300", "<c16"])
 @pytest.mark.parametrize("name", [name for name in FILTERS if not name.startswith("szip")])
 def test_elements_of_odd_sizes(tmp_path: Path, name: str, dtype: str) -> None:
     kind = numpy.dtype(dtype)
-    for length in (1, 9, 137, 2003):
-        numbers = contents("<i8", length)
-        for values in (numbers["walk"], numbers["counts"] * 1_000_003):
-            path = tmp_path / "x.h5"
-            with h5py.File(path, "w") as handle:
-                handle.create_dataset("x", data=values.astype(kind), chunks=(length,), **FILTERS[name])
-            assert_direct(path, "x")
-            got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
-            assert_identical(got, values.astype(kind))
+    path = tmp_path / "x.h5"
+    datasets = {}
+    with h5py.File(path, "w") as handle:
+        for length in (1, 9, 137, 2003):
+            numbers = contents("<i8", length)
+            for dataset, values in (("walk", numbers["walk"]), ("counts", numbers["counts"] * 1_000_003)):
+                datasets[f"{dataset} {length}"] = values.astype(kind)
+                handle.create_dataset(
+                    f"{dataset} {length}", data=values.astype(kind), chunks=(length,), **FILTERS[name]
+                )
+    for dataset, values in datasets.items():
+        assert_direct(path, dataset)
+        got = to_dense_array(Hdf5DenseArraySeed(path, dataset, native_order=True))
+        assert_identical(got, values)
 
 
 @pytest.mark.parametrize("before", ["shuffle", "fletcher32", "shuffle-fletcher32"])
 @pytest.mark.parametrize("name", FILTERS)
 def test_with_filters_of_hdf5(tmp_path: Path, name: str, before: str) -> None:
-    for dtype in ("<i2", "<f8"):
-        for values in contents(dtype, 5003).values():
-            path = tmp_path / "x.h5"
-            with h5py.File(path, "w") as handle:
+    path = tmp_path / "x.h5"
+    datasets = {}
+    with h5py.File(path, "w") as handle:
+        for dtype in ("<i2", "<f8"):
+            for kind, values in contents(dtype, 5003).items():
+                datasets[f"{kind} {dtype}"] = values.reshape(-1, 1)
                 handle.create_dataset(
-                    "x",
+                    f"{kind} {dtype}",
                     data=values.reshape(-1, 1),
                     chunks=(701, 1),
                     shuffle="shuffle" in before,
                     fletcher32="fletcher32" in before,
                     **FILTERS[name],
                 )
-            check(path, values.reshape(-1, 1))
+    check_all(path, datasets)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +161,14 @@ def test_with_filters_of_hdf5(tmp_path: Path, name: str, before: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FILTERS if not name.startswith("szip")])
 def test_chunks_of_several_axes(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     # Blosc2 cuts these into tiles.
-    for dtype in ("|u1", "<i4", "<f8"):
-        for values in contents(dtype, math.prod(shape)).values():
-            path = tmp_path / "x.h5"
-            with h5py.File(path, "w") as handle:
-                handle.create_dataset("x", data=values.reshape(shape), chunks=shape, **FILTERS[name])
-            check(path, values.reshape(shape))
+    path = tmp_path / "x.h5"
+    datasets = {}
+    with h5py.File(path, "w") as handle:
+        for dtype in ("|u1", "<i4", "<f8"):
+            for kind, values in contents(dtype, math.prod(shape)).items():
+                datasets[f"{kind} {dtype}"] = values.reshape(shape)
+                handle.create_dataset(f"{kind} {dtype}", data=values.reshape(shape), chunks=shape, **FILTERS[name])
+    check_all(path, datasets)
 
 
 # A checksum or a compressor makes the length odd for what comes after it; these take whole elements only.
@@ -217,17 +237,17 @@ def test_damaged_chunks(tmp_path: Path, name: str) -> None:
     rng = numpy.random.default_rng(5)
     flips = [*((byte, 1 << int(rng.integers(8))) for byte in range(min(48, length)))]
     flips += [(int(rng.integers(length)), 1 << int(rng.integers(8))) for _ in range(100)]
-    for byte, bit in flips:
-        write_damaged(path, start + byte, bytes([stored[byte] ^ bit]))
+    damages = [(start + byte, bytes([stored[byte] ^ bit])) for byte, bit in flips]
+    for damaged in damaged_copies(path, damages):
         try:
-            got = to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
+            got = to_dense_array(Hdf5DenseArraySeed(damaged, "x", native_order=True))
         except (OSError, NotImplementedError) as error:
             # The latter of versions and codecs of Blosc that there are none of yet.
-            assert "chunk" in str(error)  # noqa: PT017
+            # The path has the name of this test in it.
+            assert "chunk" in str(error).replace(str(damaged), "")  # noqa: PT017
             assert isinstance(error, OSError) or name.startswith("blosc")  # noqa: PT017
         else:
             assert got.shape == values.shape
-        write_damaged(path, start + byte, stored[byte : byte + 1])
     check(path, values)
 
 

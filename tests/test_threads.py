@@ -45,6 +45,9 @@ from helpers import (
     run_python,
 )
 
+# Signals sent, times taken and threads counted here mean little while other tests run.
+pytestmark = pytest.mark.alone
+
 SHAPE = (400, 300)
 has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 has_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")

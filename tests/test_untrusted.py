@@ -163,6 +163,7 @@ def test_the_name_of_a_fifo_behind_a_link_is_not_opened(path: Path) -> None:
 
 
 @posix
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_a_crash_is_an_error_and_the_next_call_works(path: Path, worker: Callable[[], Any], number: int) -> None:
     seed = Hdf5DenseArraySeed(path, "x", untrusted=True)
@@ -186,6 +187,7 @@ def test_a_crash_is_an_error_and_the_next_call_works(path: Path, worker: Callabl
 
 
 @posix
+@pytest.mark.alone
 def test_what_hangs_is_ended(path: Path, worker: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_untrusted, "SECONDS", 0.3)
     process = worker()
@@ -199,6 +201,7 @@ def test_what_hangs_is_ended(path: Path, worker: Callable[[], Any], monkeypatch:
 
 
 @posix
+@pytest.mark.alone
 def test_an_interruption_ends_the_worker(path: Path, worker: Callable[[], Any]) -> None:
     class StoppedError(Exception):
         pass
@@ -219,6 +222,7 @@ def test_an_interruption_ends_the_worker(path: Path, worker: Callable[[], Any]) 
     assert Hdf5DenseArraySeed(path, "x", untrusted=True).shape == SHAPE[::-1]
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_memory_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.h5"
@@ -233,6 +237,7 @@ def test_memory_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @posix
+@pytest.mark.alone
 def test_a_fork_has_a_worker_of_its_own(path: Path, worker: Callable[[], Any]) -> None:
     seed = Hdf5DenseArraySeed(path, "x", untrusted=True)
     expected = extract_dense_array(seed, everything(seed.shape))
