@@ -47,7 +47,11 @@ pub(crate) fn run_reporting<T: Send>(
                 }
             })
         };
-        let result = work(&Control::with_report(&poll, &report));
+        let control = Control::with_report(&poll, &report);
+        let result = work(&control);
+        if result.is_ok() {
+            control.report();
+        }
         // The handler may raise something else than KeyboardInterrupt; and what it raises when the last
         // chunk is just done must not be lost.
         match raised.take() {

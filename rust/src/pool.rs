@@ -70,10 +70,15 @@ impl<'a> Control<'a> {
         &self.work
     }
 
-    fn ask(&self) {
+    /// Reports how much is done.
+    pub fn report(&self) {
         if let Some(report) = self.report {
             report(self.work.done.load(Ordering::Relaxed), self.work.expected.load(Ordering::Relaxed));
         }
+    }
+
+    fn ask(&self) {
+        self.report();
         if (self.poll)() {
             self.stop.store(true, Ordering::Relaxed);
         }

@@ -69,7 +69,8 @@ impl<T: Number> Cells<T> {
             extremes: filled(wanted.extremes, <Extremes as Fold<T>>::EMPTY, count)?,
             nonzero: filled(wanted.nonzero, 0, count)?,
             present: filled(counts.present, 0, count)?,
-            stored: filled(counts.stored, 0, count)?,
+            // What the moments count need not be counted again.
+            stored: filled(counts.stored && (counts.present || !wanted.moments), 0, count)?,
         })
     }
 
@@ -164,7 +165,11 @@ impl<T: Number> Cells<T> {
             for number in 0..len {
                 let (cell, place) = (from + number, to + number);
                 let size = before * sizes.last().map_or(1, |last| last.get(number));
-                let stored = self.stored.as_ref().map_or(size, |stored| stored[cell]);
+                let stored = match (&self.stored, &self.spread) {
+                    (Some(stored), _) => stored[cell],
+                    (None, Some(spread)) => spread[cell].count as u64,
+                    (None, None) => size,
+                };
                 let zeros = size.saturating_sub(stored);
                 let present = self.present.as_ref().map_or(stored, |present| present[cell]);
                 statistics.count[place] = if skips_nan { present + zeros } else { size };

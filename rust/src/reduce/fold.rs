@@ -10,6 +10,9 @@ use super::number::{Number, Total};
 /// Columns that are added up side by side, so that their sums stay in the processor's first cache.
 const STRIP: usize = 64;
 
+/// Values (or rows) whose deviations are added up before they are merged with others.
+const PART: usize = 1 << 10;
+
 /// Values that are added up side by side, as far as the machine has vectors.
 const LANES: usize = 16;
 
@@ -162,68 +165,109 @@ impl<T: Number> Fold<T> for Spread {
     }
 
     fn run(cell: &mut Moments, values: &[T]) {
-        // A few at a time, which stay in the processor's caches for the second look at them.
-        for part in values.chunks(T::LOCAL.min(1 << 12)) {
-            let count = part.len() as f64;
-            let mean = T::local_to_f64(sum(part)) / count;
-            let (blocks, rest) = part.as_chunks::<LANES>();
-            let (mut squares, mut errors) = ([0.0; LANES], [0.0; LANES]);
-            for block in blocks {
-                for lane in 0..LANES {
-                    let deviation = block[lane].to_f64() - mean;
+        // A few at a time, which stay in the processor's caches for a second look at them.
+        for part in values.chunks(PART) {
+            let first = &part[..part.len().min(LANES)];
+            let guess = first.iter().map(|value| value.to_f64()).sum::<f64>() / first.len() as f64;
+            let deviations = |center: f64| {
+                let (blocks, rest) = part.as_chunks::<LANES>();
+                let (mut squares, mut errors) = ([0.0; LANES], [0.0; LANES]);
+                for block in blocks {
+                    for lane in 0..LANES {
+                        let deviation = block[lane].to_f64() - center;
+                        squares[lane] += deviation * deviation;
+                        errors[lane] += deviation;
+                    }
+                }
+                for (lane, value) in rest.iter().enumerate() {
+                    let deviation = value.to_f64() - center;
                     squares[lane] += deviation * deviation;
                     errors[lane] += deviation;
                 }
+                Deviations {
+                    count: part.len() as f64,
+                    center,
+                    squares: squares.iter().sum(),
+                    error: errors.iter().sum(),
+                }
+            };
+            let mut found = deviations(guess);
+            if found.is_off() {
+                found = deviations(found.mean());
             }
-            for (lane, value) in rest.iter().enumerate() {
-                let deviation = value.to_f64() - mean;
-                squares[lane] += deviation * deviation;
-                errors[lane] += deviation;
-            }
-            let (squares, error) = (squares.iter().sum::<f64>(), errors.iter().sum::<f64>());
-            cell.merge(corrected(count, mean, squares, error));
+            cell.merge(found.moments());
         }
     }
 
     fn rows(cells: &mut [Moments], values: &[T]) {
         let width = cells.len();
-        if values.is_empty() {
-            return;
-        }
         if values.len() == width {
             for (cell, &value) in cells.iter_mut().zip(values) {
                 cell.add(value.to_f64());
             }
             return;
         }
-        for part in values.chunks(T::LOCAL.min(1 << 10).min(values.len() / width).max(1) * width) {
-            let count = (part.len() / width) as f64;
+        if values.is_empty() {
+            return;
+        }
+        for part in values.chunks(PART.min(values.len() / width) * width) {
             for (number, cells) in cells.chunks_mut(STRIP).enumerate() {
-                let first = number * STRIP;
-                let means =
-                    strip::<T>(part, width, first, cells.len()).map(|sum| T::local_to_f64(sum) / count);
-                let (mut squares, mut errors) = ([0.0; STRIP], [0.0; STRIP]);
-                for row in part.chunks_exact(width) {
-                    for (column, value) in row[first..first + cells.len()].iter().enumerate() {
-                        let deviation = value.to_f64() - means[column];
-                        squares[column] += deviation * deviation;
-                        errors[column] += deviation;
+                let columns = number * STRIP..number * STRIP + cells.len();
+                let deviations = |centers: &[f64; STRIP]| {
+                    let (mut squares, mut errors) = ([0.0; STRIP], [0.0; STRIP]);
+                    for row in part.chunks_exact(width) {
+                        for (column, value) in row[columns.clone()].iter().enumerate() {
+                            let deviation = value.to_f64() - centers[column];
+                            squares[column] += deviation * deviation;
+                            errors[column] += deviation;
+                        }
                     }
+                    std::array::from_fn::<_, STRIP, _>(|column| Deviations {
+                        count: (part.len() / width) as f64,
+                        center: centers[column],
+                        squares: squares[column],
+                        error: errors[column],
+                    })
+                };
+                let first = &part[..width * (part.len() / width).min(LANES)];
+                let sums = strip::<T>(first, width, columns.start, cells.len());
+                let mut found =
+                    deviations(&sums.map(|sum| T::local_to_f64(sum) / (first.len() / width) as f64));
+                if found[..cells.len()].iter().any(Deviations::is_off) {
+                    found = deviations(&found.map(|found| found.mean()));
                 }
-                for (column, cell) in cells.iter_mut().enumerate() {
-                    cell.merge(corrected(count, means[column], squares[column], errors[column]));
-                }
+                cells.iter_mut().zip(found).for_each(|(cell, found)| cell.merge(found.moments()));
             }
         }
     }
 }
 
-/// The moments of values whose mean was rounded: their deviations from it add up to `error` (Chan, Golub and `LeVeque`,
-/// 1983, "Algorithms for Computing the Sample Variance", the corrected two-pass algorithm).
-fn corrected(count: f64, mean: f64, squares: f64, error: f64) -> Moments {
-    let m2 = squares - error * error / count;
-    // Not by `max`, which would make a zero of a NaN.
-    Moments { count, mean: mean + error / count, m2: if m2 < 0.0 { 0.0 } else { m2 } }
+/// How far values are from a center: the sums of their deviations from it, and of the squares of these.
+#[derive(Debug, Clone, Copy)]
+struct Deviations {
+    count: f64,
+    center: f64,
+    squares: f64,
+    error: f64,
+}
+
+impl Deviations {
+    fn mean(&self) -> f64 {
+        self.center + self.error / self.count
+    }
+
+    /// Whether the center is so far from the mean that digits of the variance are lost.
+    fn is_off(&self) -> bool {
+        self.error * self.error > 0.5 * self.squares * self.count
+    }
+
+    /// Chan, Golub and `LeVeque`, 1983, "Algorithms for Computing the Sample Variance", the corrected two-pass algorithm:
+    /// whatever the center was, it is taken out again.
+    fn moments(&self) -> Moments {
+        let m2 = self.squares - self.error * self.error / self.count;
+        // Not by `max`, which would make a zero of a NaN.
+        Moments { count: self.count, mean: self.mean(), m2: if m2 < 0.0 { 0.0 } else { m2 } }
+    }
 }
 
 /// Least and greatest value, and whether there was a NaN, which neither of them is.
