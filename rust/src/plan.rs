@@ -218,6 +218,8 @@ impl AxisPlan {
 /// What to do with one chunk.
 #[derive(Debug)]
 pub struct Job<'a> {
+    plan: &'a Plan,
+    number: usize,
     /// Number of the chunk in the grid.
     pub linear: u64,
     /// Indices of the chunk's first element.
@@ -227,6 +229,16 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// How many jobs its plan has.
+    pub fn of(&self) -> usize {
+        self.plan.jobs
+    }
+
+    /// The numbers of the chunks of the jobs that come after this one, in order.
+    pub fn following(&self) -> impl Iterator<Item = u64> {
+        (self.number + 1..self.plan.jobs).map(|number| self.plan.linear(number))
+    }
+
     /// The smallest box of the dataset that holds all wanted elements: first indices, and numbers of them.
     pub fn bounds(&self) -> (Vec<u64>, Vec<u64>) {
         self.pieces
@@ -406,6 +418,17 @@ impl Plan {
         Some(run)
     }
 
+    /// The number in the grid of the chunk of the `number`-th job.
+    fn linear(&self, number: usize) -> u64 {
+        let (mut left, mut linear, mut stride) = (number as u64, 0, 1);
+        for (axis, &count) in self.axes.iter().zip(self.grid.counts()).rev() {
+            linear += axis.coordinate(left % axis.touched()) * stride;
+            left /= axis.touched();
+            stride *= count;
+        }
+        linear
+    }
+
     /// The `number`-th job, in the chunks' C order.
     pub fn job(&self, number: usize) -> Job<'_> {
         let mut left = number as u64;
@@ -423,6 +446,8 @@ impl Plan {
         let coordinates: PerAxis<u64> =
             self.axes.iter().zip(&positions).map(|(axis, &position)| axis.coordinate(position)).collect();
         Job {
+            plan: self,
+            number,
             linear: self.grid.linear(coordinates.iter().copied()),
             offset: coordinates.iter().zip(self.grid.chunk()).map(|(&at, &len)| at * len).collect(),
             pieces: self.axes.iter().zip(&positions).map(|(axis, &position)| axis.piece(position)).collect(),
