@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use lru::LruCache;
 
-use crate::cache::{self, Chunk, Chunks, Key};
-use crate::chunks::{Chunk as Stored, ChunkIndex, Grid};
+use crate::cache::{self, Chunks, Kept, Key};
+use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
@@ -212,14 +212,14 @@ struct Chunked {
 
 impl Chunked {
     /// Where the file has the chunk of a job, and which filters it skipped; `None` if it was never written.
-    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Stored> {
+    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Chunk> {
         let chunk = self.index.get(job.linear)?;
         let unfiltered = self.partial_unfiltered && grid.is_partial(&job.offset);
-        Some(if unfiltered { Stored { filter_mask: u32::MAX, ..chunk } } else { chunk })
+        Some(if unfiltered { Chunk { filter_mask: u32::MAX, ..chunk } } else { chunk })
     }
 
     /// Where the file has the chunks that the thread which does this job is likely to do next.
-    fn following(&self, job: &Job<'_>) -> impl Iterator<Item = Stored> {
+    fn following(&self, job: &Job<'_>) -> impl Iterator<Item = Chunk> {
         // A small part of the jobs that it begins with: those after them are another thread's.
         let likely = job.of() / (PARTS_AHEAD * pool::num_threads().unwrap_or(1));
         job.following().take(likely).filter_map(|linear| self.index.get(linear))
@@ -231,7 +231,7 @@ pub(crate) enum Decoded<'s> {
     /// In the thread's scratch, or in the dataset's description.
     Here(Values<'s>),
     /// Kept by this request or an earlier one.
-    Kept(Arc<Chunk>),
+    Kept(Arc<Kept>),
     /// It was never written: all its values are the dataset's fill value.
     Missing,
 }
@@ -264,7 +264,7 @@ enum Found {
     Values,
     Narrow,
     InPlanes(usize),
-    Kept(Arc<Chunk>),
+    Kept(Arc<Kept>),
     Missing,
     /// The complaint is [`Complaint::Unknown`].
     Unknown(Complaint),
@@ -302,7 +302,7 @@ pub(crate) struct ChunkReader<'r> {
     /// Chunks that earlier requests decoded, and those that this one keeps for later ones.
     cached: Option<Chunks>,
     /// The chunk in which the last of several reads ended and the next one begins, with its number.
-    shared: Mutex<Option<(u64, Arc<Chunk>)>>,
+    shared: Mutex<Option<(u64, Arc<Kept>)>>,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
     /// The dataset as libhdf5 has it open, once a chunk was met that only it can read.
@@ -345,12 +345,12 @@ impl ChunkReader<'_> {
         self.sweep(plan).read(output, control)
     }
 
-    fn shared(&self) -> MutexGuard<'_, Option<(u64, Arc<Chunk>)>> {
+    fn shared(&self) -> MutexGuard<'_, Option<(u64, Arc<Kept>)>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
-    fn known(&self, linear: u64, form: Form) -> Option<Arc<Chunk>> {
+    fn known(&self, linear: u64, form: Form) -> Option<Arc<Kept>> {
         let shared =
             self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
         shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Integers || !chunk.narrow)
@@ -440,7 +440,7 @@ impl ChunkReader<'_> {
             return Ok(found);
         }
         let narrow = matches!(found, Found::Narrow);
-        let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
+        let chunk = Arc::new(Kept { bytes: scratch.take().map_err(complain)?, narrow });
         match (keep, self.cached) {
             (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
             _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
@@ -449,7 +449,7 @@ impl ChunkReader<'_> {
     }
 
     /// Reads a chunk's bytes as the file has them into the scratch.
-    fn fetch(&self, chunk: &Stored, chunked: &Chunked, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
+    fn fetch(&self, chunk: &Chunk, chunked: &Chunked, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
         let complain = |complaint| self.complain(complaint, job);
         // Before any memory is asked for: what the file claims has to be possible.
@@ -465,7 +465,7 @@ impl ChunkReader<'_> {
     /// Reads a chunk's bytes as the file has them.
     fn read_stored(
         &self,
-        chunk: &Stored,
+        chunk: &Chunk,
         chunked: &Chunked,
         job: &Job<'_>,
         buffer: &mut [u8],

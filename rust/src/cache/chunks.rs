@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use crate::memory::Bytes;
+
 /// Bytes that may be kept unless somebody says otherwise.
 const DEFAULT_BUDGET: usize = 512 << 20;
 
@@ -19,18 +21,18 @@ const SMALL_PART: usize = 8;
 /// Bytes of an entry beside its chunk, about.
 const OVERHEAD: usize = 128;
 
-/// A decoded chunk.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
+/// A decoded chunk that is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
     /// Its values, all of them.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     /// They are 64-bit integers that were narrowed to 32 bits.
     pub(crate) narrow: bool,
 }
 
-impl Chunk {
+impl Kept {
     fn memory(&self) -> usize {
-        self.bytes.capacity() + OVERHEAD
+        self.bytes.memory() + OVERHEAD
     }
 }
 
@@ -38,7 +40,7 @@ impl Chunk {
 type Place = (NonZero<u64>, u64);
 
 struct Cache {
-    entries: Option<LruCache<Place, Arc<Chunk>>>,
+    entries: Option<LruCache<Place, Arc<Kept>>>,
     memory: usize,
 }
 
@@ -94,7 +96,7 @@ impl Chunks {
     }
 
     /// A chunk, if it is there.
-    pub(crate) fn get(self, linear: u64) -> Option<Arc<Chunk>> {
+    pub(crate) fn get(self, linear: u64) -> Option<Arc<Kept>> {
         lock().entries.as_mut()?.get(&(self.dataset, linear)).map(Arc::clone)
     }
 
@@ -104,7 +106,7 @@ impl Chunks {
     }
 
     /// Keeps a chunk, and drops others for it.
-    pub(crate) fn put(self, linear: u64, chunk: Arc<Chunk>) {
+    pub(crate) fn put(self, linear: u64, chunk: Arc<Kept>) {
         let budget = BUDGET.load(Ordering::Relaxed);
         if chunk.memory() > budget {
             return;
@@ -124,8 +126,8 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    fn chunk(len: usize) -> Arc<Chunk> {
-        Arc::new(Chunk { bytes: vec![1; len], narrow: false })
+    fn chunk(len: usize) -> Arc<Kept> {
+        Arc::new(Kept { bytes: Bytes::zeroed(len).unwrap(), narrow: false })
     }
 
     #[test]
