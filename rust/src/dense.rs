@@ -56,7 +56,7 @@ pub fn read(
         let kernel =
             Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
-        let output = Output::new(out, &plan, kernel)?;
+        let output = Output::new(out, &plan, kernel)?.shared(pool::share);
         reader.read(&plan, &output, control)
     })
 }

@@ -84,6 +84,27 @@ impl Piece<'_> {
         }
     }
 
+    /// One of `of` parts that are about as long; `None` when nothing is left for it.
+    pub fn part(&self, number: usize, of: usize) -> Option<Self> {
+        let cut = |len: usize| {
+            let at = |number: usize| (len as u128 * number as u128 / of as u128) as usize;
+            Some(at(number)..at(number + 1)).filter(|range| !range.is_empty())
+        };
+        Some(match *self {
+            Self::Strided { source, step, target, len } => {
+                let range = cut(len)?;
+                let (source, target) = (source + range.start * step, target + range.start);
+                Self::Strided { source, step, target, len: range.len() }
+            }
+            Self::Gather { indices, base, target } => {
+                let range = cut(indices.len())?;
+                let target = target + range.start;
+                Self::Gather { indices: &indices[range], base, target }
+            }
+            Self::Runs(runs) => Self::Runs(&runs[cut(runs.len())?]),
+        })
+    }
+
     /// Smallest and largest index within the chunk.
     pub fn source_bounds(&self) -> (usize, usize) {
         match *self {
@@ -462,6 +483,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn parts_are_the_whole() {
+        let runs = [(3, 2), (9, 1), (20, 7)].map(|(source, len)| Run { source, target: source / 2, len });
+        let indices = [40, 41, 45, 49, 50];
+        for whole in [
+            Piece::Strided { source: 3, step: 2, target: 5, len: 11 },
+            Piece::Gather { indices: &indices, base: 40, target: 7 },
+            Piece::Runs(&runs),
+        ] {
+            let pairs = |piece: Piece<'_>| {
+                let mut pairs = Vec::new();
+                piece.for_each(|source, target| pairs.push((source, target)));
+                assert_eq!(pairs.len(), piece.count());
+                pairs
+            };
+            for of in 1..15 {
+                let parts: Vec<_> =
+                    (0..of).filter_map(|number| whole.part(number, of)).flat_map(pairs).collect();
+                assert_eq!(parts, pairs(whole), "{of} parts of {whole:?}");
+            }
+        }
+    }
 
     /// One axis: extent, chunk length, and indices of it.
     fn axis() -> impl Strategy<Value = (u64, u64, Axis)> {

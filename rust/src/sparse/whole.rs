@@ -54,8 +54,8 @@ pub(super) fn read<A: Array>(
         let index_kernel = Kernel::new(opened.types.indices, target.indices)?;
         let narrow_kernel = Kernel::new(ElementType::U32, target.indices)?;
         let data_kernel = Kernel::new(opened.types.data, target.data)?;
-        let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?;
-        let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?;
+        let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?.shared(pool::share);
+        let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?.shared(pool::share);
         let checker = Checker { opened, pointers: &pointers, target, edges: &edges, increasing: &increasing };
         let (index_sweep, data_sweep) = (opened.indices.sweep(&index_plan), opened.data.sweep(&data_plan));
         let jobs = index_plan.jobs() + data_plan.jobs();
