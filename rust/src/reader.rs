@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::SystemTime;
@@ -154,6 +155,7 @@ impl Request {
             backend,
             cached,
             shared: Mutex::new(None),
+            is_shared: AtomicBool::new(false),
             heaps: OnceLock::new(),
             opened: Mutex::new(None),
         })
@@ -303,6 +305,8 @@ pub(crate) struct ChunkReader<'r> {
     cached: Option<Chunks>,
     /// The chunk in which the last of several reads ended and the next one begins, with its number.
     shared: Mutex<Option<(u64, Arc<Kept>)>>,
+    /// Whether there is one: most reads are the only one of their request, and need not take the lock to know.
+    is_shared: AtomicBool,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
     /// The dataset as libhdf5 has it open, once a chunk was met that only it can read.
@@ -351,8 +355,11 @@ impl ChunkReader<'_> {
 
     /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
     fn known(&self, linear: u64, form: Form) -> Option<Arc<Kept>> {
-        let shared =
-            self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
+        let shared = if self.is_shared.load(Ordering::Acquire) {
+            self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1))
+        } else {
+            None
+        };
         shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Integers || !chunk.narrow)
     }
 
@@ -441,9 +448,11 @@ impl ChunkReader<'_> {
         }
         let narrow = matches!(found, Found::Narrow);
         let chunk = Arc::new(Kept { bytes: scratch.take().map_err(complain)?, narrow });
-        match (keep, self.cached) {
-            (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
-            _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
+        if let (Keep::InCache, Some(cached)) = (keep, self.cached) {
+            cached.put(job.linear, Arc::clone(&chunk));
+        } else {
+            *self.shared() = Some((job.linear, Arc::clone(&chunk)));
+            self.is_shared.store(true, Ordering::Release);
         }
         Ok(Found::Kept(chunk))
     }

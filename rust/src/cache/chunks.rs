@@ -45,6 +45,8 @@ struct Cache {
 }
 
 static CACHE: Mutex<Cache> = Mutex::new(Cache { entries: None, memory: 0 });
+/// Number of entries: where there are none, nobody takes the lock to look for one.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 static BUDGET: AtomicUsize = AtomicUsize::new(DEFAULT_BUDGET);
 
 fn lock() -> MutexGuard<'static, Cache> {
@@ -71,6 +73,7 @@ impl Cache {
             let Some((_, oldest)) = entries.pop_lru() else { break };
             self.memory = self.memory.saturating_sub(oldest.memory());
         }
+        COUNT.store(entries.len(), Ordering::Release);
     }
 }
 
@@ -97,12 +100,16 @@ impl Chunks {
 
     /// A chunk, if it is there.
     pub(crate) fn get(self, linear: u64) -> Option<Arc<Kept>> {
+        if COUNT.load(Ordering::Acquire) == 0 {
+            return None;
+        }
         lock().entries.as_mut()?.get(&(self.dataset, linear)).map(Arc::clone)
     }
 
     /// Whether a chunk is there.
     pub(crate) fn has(self, linear: u64) -> bool {
-        lock().entries.as_ref().is_some_and(|entries| entries.contains(&(self.dataset, linear)))
+        COUNT.load(Ordering::Acquire) > 0
+            && lock().entries.as_ref().is_some_and(|entries| entries.contains(&(self.dataset, linear)))
     }
 
     /// Keeps a chunk, and drops others for it.
@@ -118,6 +125,7 @@ impl Chunks {
         if let Some(before) = entries.put((self.dataset, linear), chunk) {
             cache.memory = cache.memory.saturating_sub(before.memory());
         }
+        COUNT.store(cache.entries.as_ref().map_or(0, LruCache::len), Ordering::Release);
     }
 }
 
