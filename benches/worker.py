@@ -7,8 +7,10 @@ JSON on standard input. The first line that it writes names the versions of what
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from memory import Peak
 from peers import PEERS, Read
@@ -154,11 +158,8 @@ class _Server:
         files = [path, *(file for directory in directories for file in directory.rglob("*") if file.is_file())]
         # Pages that another core has only just used are let go of a little later.
         for _ in range(ATTEMPTS_TO_DROP):
-            kept = [file for file in files if not _drop(file)]
-            if not kept:
-                # Looking brought something in again.
-                for file in files:
-                    _advise(file)
+            files = [file for file in files if not _drop(file)]
+            if not files:
                 return True
             time.sleep(0.05)
         return False
@@ -190,25 +191,32 @@ class _Server:
         return self._reads[key]
 
 
-def _advise(path: Path) -> None:
-    """Ask the operating system to drop a file from the page cache."""
-    with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def _drop(path: Path) -> bool:
-    """Drop a file from the page cache, and tell whether that worked: whether its bytes are to be waited for."""
-    if not (hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")):
+    """Drop a file from the page cache, and tell whether that worked: whether all its bytes are to be waited for."""
+    if not hasattr(os, "posix_fadvise"):
         return False
-    _advise(path)
     with path.open("rb", buffering=0) as file:
-        try:
-            os.preadv(file.fileno(), [bytearray(1)], path.stat().st_size // 2, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return False
+        # What is not on the disk yet is not dropped.
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return _pages_in_cache(file.fileno()) == 0
+
+
+def _pages_in_cache(file: int) -> int:
+    """Count the pages of a file in the page cache.
+
+    Not by reading: a read that does not wait for bytes has them brought in nevertheless.
+    """
+    size = os.fstat(file).st_size
+    if size == 0:
+        return 0
+    with mmap.mmap(file, size, prot=mmap.PROT_READ) as mapped:
+        pages = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)
+        address = np.frombuffer(mapped, np.uint8).ctypes.data
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), ctypes.c_void_p(pages.ctypes.data)):
+            raise OSError(ctypes.get_errno(), "mincore failed")
+    return int(np.count_nonzero(pages & 1))
 
 
 def main() -> None:

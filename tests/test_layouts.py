@@ -15,7 +15,16 @@ import pytest
 from delayedarray import chunk_grid, extract_dense_array, to_dense_array
 
 from filebackedarray import Hdf5DenseArraySeed
-from helpers import assert_direct, assert_identical, assert_libhdf5, mentions, take
+from helpers import (
+    assert_direct,
+    assert_identical,
+    assert_libhdf5,
+    error_naming,
+    everything,
+    mentions,
+    take,
+    write_damaged,
+)
 
 VALUES = numpy.random.default_rng(20).integers(-(2**31), 2**31, (60, 45)).astype("<i4")
 CHOSEN = ([59, 0, 31, 30], range(44, 2, -3))
@@ -722,3 +731,42 @@ def test_names_of_files_do_not_matter(tmp_path: Path, name: str) -> None:
             raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
     assert_direct(path, "x")
     check(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip", "shuffle": True}, {"fletcher32": True}])
+def test_chunks_that_are_read_together(tmp_path: Path, options: dict) -> None:
+    path = tmp_path / "neighbours.h5"
+    values = numpy.random.default_rng(1).integers(0, 9, (200, 90)).astype("i4")
+    with h5py.File(path, "w") as handle:
+        dataset = handle.create_dataset("x", shape=values.shape, dtype="i4", chunks=(2, 9), fillvalue=3, **options)
+        other = handle.create_dataset("y", shape=(100 * 500,), dtype="u1", chunks=(500,))
+        # Neighbours in the grid that lie side by side, apart by a little, far apart, and in the other order; one in
+        # three is never written.
+        for row in [*range(0, 100, 2), *range(198, 98, -2)]:
+            other[row * 250 : row * 250 + 500] = 1
+            for column in range(0, 90, 9):
+                if (row + column) % 3:
+                    dataset[row : row + 2, column : column + 9] = values[row : row + 2, column : column + 9]
+        values = dataset[()]
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    for subset in (
+        everything(values.shape),
+        (range(0, 200, 3), range(90)),
+        (range(200), [0, 17, 18, 80]),
+        (range(150, 170), range(5, 80)),
+    ):
+        assert_identical(extract_dense_array(seed, subset), take(values, subset))
+
+
+def test_a_damaged_chunk_among_those_that_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.h5"
+    values = numpy.arange(4000, dtype="i4")
+    with h5py.File(path, "w") as handle:
+        dataset = handle.create_dataset("x", data=values, chunks=(10,), fletcher32=True)
+        offset = dataset.id.get_chunk_info(205).byte_offset
+    write_damaged(path, offset, b"\xff")
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    with error_naming(OSError, path, "x", "2050"):
+        extract_dense_array(seed, (range(4000),))
+    for intact in (range(2050), range(2060, 4000)):
+        assert_identical(extract_dense_array(seed, (intact,)), values[intact])

@@ -19,6 +19,7 @@ pub mod fork;
 pub mod fuzzing;
 mod heap;
 mod identity;
+mod memory;
 mod plan;
 mod planes;
 mod pool;

@@ -86,6 +86,27 @@ impl Piece<'_> {
         }
     }
 
+    /// One of `of` parts that are about as long; `None` when nothing is left for it.
+    pub fn part(&self, number: usize, of: usize) -> Option<Self> {
+        let cut = |len: usize| {
+            let at = |number: usize| (len as u128 * number as u128 / of as u128) as usize;
+            Some(at(number)..at(number + 1)).filter(|range| !range.is_empty())
+        };
+        Some(match *self {
+            Self::Strided { source, step, target, len } => {
+                let range = cut(len)?;
+                let (source, target) = (source + range.start * step, target + range.start);
+                Self::Strided { source, step, target, len: range.len() }
+            }
+            Self::Gather { indices, base, target } => {
+                let range = cut(indices.len())?;
+                let target = target + range.start;
+                Self::Gather { indices: &indices[range], base, target }
+            }
+            Self::Runs(runs) => Self::Runs(&runs[cut(runs.len())?]),
+        })
+    }
+
     /// Smallest and largest index within the chunk.
     pub fn source_bounds(&self) -> (usize, usize) {
         match *self {
@@ -220,6 +241,8 @@ impl AxisPlan {
 /// What to do with one chunk.
 #[derive(Debug)]
 pub struct Job<'a> {
+    plan: &'a Plan,
+    number: usize,
     /// Number of the chunk in the grid.
     pub linear: u64,
     /// Indices of the chunk's first element.
@@ -229,6 +252,16 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// How many jobs its plan has.
+    pub fn of(&self) -> usize {
+        self.plan.jobs
+    }
+
+    /// The numbers of the chunks of the jobs that come after this one, in order.
+    pub fn following(&self) -> impl Iterator<Item = u64> {
+        (self.number + 1..self.plan.jobs).map(|number| self.plan.linear(number))
+    }
+
     /// The smallest box of the dataset that holds all wanted elements: first indices, and numbers of them.
     pub fn bounds(&self) -> (Vec<u64>, Vec<u64>) {
         self.pieces
@@ -420,6 +453,17 @@ impl Plan {
         Some(run)
     }
 
+    /// The number in the grid of the chunk of the `number`-th job.
+    fn linear(&self, number: usize) -> u64 {
+        let (mut left, mut linear, mut stride) = (number as u64, 0, 1);
+        for (axis, &count) in self.axes.iter().zip(self.grid.counts()).rev() {
+            linear += axis.coordinate(left % axis.touched()) * stride;
+            left /= axis.touched();
+            stride *= count;
+        }
+        linear
+    }
+
     /// The `number`-th job, in the chunks' C order.
     pub fn job(&self, number: usize) -> Job<'_> {
         let mut left = number as u64;
@@ -437,6 +481,8 @@ impl Plan {
         let coordinates: PerAxis<u64> =
             self.axes.iter().zip(&positions).map(|(axis, &position)| axis.coordinate(position)).collect();
         Job {
+            plan: self,
+            number,
             linear: self.grid.linear(coordinates.iter().copied()),
             offset: coordinates.iter().zip(self.grid.chunk()).map(|(&at, &len)| at * len).collect(),
             pieces: self.axes.iter().zip(&positions).map(|(axis, &position)| axis.piece(position)).collect(),
@@ -451,6 +497,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn parts_are_the_whole() {
+        let runs = [(3, 2), (9, 1), (20, 7)].map(|(source, len)| Run { source, target: source / 2, len });
+        let indices = [40, 41, 45, 49, 50];
+        for whole in [
+            Piece::Strided { source: 3, step: 2, target: 5, len: 11 },
+            Piece::Gather { indices: &indices, base: 40, target: 7 },
+            Piece::Runs(&runs),
+        ] {
+            let pairs = |piece: Piece<'_>| {
+                let mut pairs = Vec::new();
+                piece.for_each(|source, target| pairs.push((source, target)));
+                assert_eq!(pairs.len(), piece.count());
+                pairs
+            };
+            for of in 1..15 {
+                let parts: Vec<_> =
+                    (0..of).filter_map(|number| whole.part(number, of)).flat_map(pairs).collect();
+                assert_eq!(parts, pairs(whole), "{of} parts of {whole:?}");
+            }
+        }
+    }
 
     /// One axis: extent, chunk length, and indices of it.
     fn axis() -> impl Strategy<Value = (u64, u64, Axis)> {

@@ -265,6 +265,29 @@ fn run<Scratch: Default>(
     }
 }
 
+/// Calls `work` with each number below `parts`: on this thread, and on those of the pool that have nothing else to do.
+/// For a job that is too long to be one thread's alone.
+pub fn share(parts: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let work_off = || {
+        while let Ok(part) =
+            next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < parts).then_some(next + 1))
+        {
+            work(part);
+        }
+    };
+    let helpers = num_threads().unwrap_or(1).min(parts).saturating_sub(1);
+    match pool() {
+        Ok(pool) if helpers > 0 => pool.in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| work_off());
+            }
+            work_off();
+        }),
+        _ => work_off(),
+    }
+}
+
 /// The pool, and how many threads there should be.
 struct State {
     threads: Option<usize>,
@@ -369,6 +392,29 @@ mod tests {
         })
         .unwrap();
         assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn every_part_is_done_once() {
+        for parts in [0, 1, 7, 100] {
+            let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+            let count = |part: usize| {
+                counts[part].fetch_add(1, Ordering::Relaxed);
+            };
+            share(parts, &count);
+            // By jobs that themselves are on the pool.
+            for_each(&Control::default(), 20, |(): &mut (), _| {
+                share(parts, &count);
+                Ok(())
+            })
+            .unwrap();
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 21));
+        }
+        let result = for_each(&Control::default(), 3, |(): &mut (), _| {
+            share(9, &|part| assert!(part != 5, "five"));
+            Ok(())
+        });
+        assert!(matches!(result, Err(Error::Internal(text)) if text.contains("five")));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::SystemTime;
 
 use lru::LruCache;
 
-use crate::cache::{self, Chunk, Chunks, Key};
-use crate::chunks::{Chunk as Stored, ChunkIndex, Grid};
+use crate::cache::{self, Chunks, Kept, Key};
+use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
@@ -20,20 +21,19 @@ use crate::plan::{Job, Plan};
 use crate::planes::Planes;
 use crate::pool::{self, Control};
 use crate::scatter::Output;
-use crate::source::Source;
+use crate::source::{Ahead, MERGE_GAP, Source};
 
 /// How often a request is begun anew when the file changes under it.
 const ATTEMPTS: usize = 3;
-
-/// Wanted parts of a block that are closer than this are read together: the bytes between cost less
-/// than another call to the operating system.
-const MERGE_GAP: usize = 4096;
 
 /// Chunks that come to no more than this are decoded sooner than another thread wakes up.
 const TINY_BYTES: usize = 16 << 10;
 
 /// Of no more chunks than these it is asked one by one whether they are in the cache.
 const FEW_JOBS: usize = 256;
+
+/// Into so many parts a thread's jobs are cut for each of which it may read ahead.
+const PARTS_AHEAD: usize = 4;
 
 /// How many global heap collections are kept: they are of a few KiB mostly.
 const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
@@ -155,6 +155,7 @@ impl Request {
             backend,
             cached,
             shared: Mutex::new(None),
+            is_shared: AtomicBool::new(false),
             heaps: OnceLock::new(),
             opened: Mutex::new(None),
         })
@@ -213,19 +214,26 @@ struct Chunked {
 
 impl Chunked {
     /// Where the file has the chunk of a job, and which filters it skipped; `None` if it was never written.
-    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Stored> {
+    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Chunk> {
         let chunk = self.index.get(job.linear)?;
         let unfiltered = self.partial_unfiltered && grid.is_partial(&job.offset);
-        Some(if unfiltered { Stored { filter_mask: u32::MAX, ..chunk } } else { chunk })
+        Some(if unfiltered { Chunk { filter_mask: u32::MAX, ..chunk } } else { chunk })
+    }
+
+    /// Where the file has the chunks that the thread which does this job is likely to do next.
+    fn following(&self, job: &Job<'_>) -> impl Iterator<Item = Chunk> {
+        // A small part of the jobs that it begins with: those after them are another thread's.
+        let likely = job.of() / (PARTS_AHEAD * pool::num_threads().unwrap_or(1));
+        job.following().take(likely).filter_map(|linear| self.index.get(linear))
     }
 }
 
 /// A chunk as it was asked for.
 pub(crate) enum Decoded<'s> {
-    /// In the worker's scratch, or in the dataset's description.
+    /// In the thread's scratch, or in the dataset's description.
     Here(Values<'s>),
     /// Kept by this request or an earlier one.
-    Kept(Arc<Chunk>),
+    Kept(Arc<Kept>),
     /// It was never written: all its values are the dataset's fill value.
     Missing,
 }
@@ -258,7 +266,7 @@ enum Found {
     Values,
     Narrow,
     InPlanes(usize),
-    Kept(Arc<Chunk>),
+    Kept(Arc<Kept>),
     Missing,
     /// The complaint is [`Complaint::Unknown`].
     Unknown(Complaint),
@@ -276,6 +284,13 @@ impl Decoded<'_> {
     }
 }
 
+/// What a thread needs to read and decode the chunks of one file one after another.
+#[derive(Default)]
+pub(crate) struct Worker {
+    scratch: Lent,
+    ahead: Ahead,
+}
+
 /// Decodes the chunks of one dataset; used by many threads at once.
 pub(crate) struct ChunkReader<'r> {
     request: &'r Request,
@@ -289,7 +304,9 @@ pub(crate) struct ChunkReader<'r> {
     /// Chunks that earlier requests decoded, and those that this one keeps for later ones.
     cached: Option<Chunks>,
     /// The chunk in which the last of several reads ended and the next one begins, with its number.
-    shared: Mutex<Option<(u64, Arc<Chunk>)>>,
+    shared: Mutex<Option<(u64, Arc<Kept>)>>,
+    /// Whether there is one: most reads are the only one of their request, and need not take the lock to know.
+    is_shared: AtomicBool,
     /// Global heap collections that strings were found in, by address; neighbours are mostly in the same.
     heaps: OnceLock<Mutex<LruCache<u64, Arc<Collection>>>>,
     /// The dataset as libhdf5 has it open, once a chunk was met that only it can read.
@@ -343,14 +360,17 @@ impl ChunkReader<'_> {
         self.sweep(plan).read(output, control)
     }
 
-    fn shared(&self) -> MutexGuard<'_, Option<(u64, Arc<Chunk>)>> {
+    fn shared(&self) -> MutexGuard<'_, Option<(u64, Arc<Kept>)>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
-    fn known(&self, linear: u64, form: Form) -> Option<Arc<Chunk>> {
-        let shared =
-            self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1));
+    fn known(&self, linear: u64, form: Form) -> Option<Arc<Kept>> {
+        let shared = if self.is_shared.load(Ordering::Acquire) {
+            self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1))
+        } else {
+            None
+        };
         shared.or_else(|| self.cached?.get(linear)).filter(|chunk| form == Form::Integers || !chunk.narrow)
     }
 
@@ -358,7 +378,7 @@ impl ChunkReader<'_> {
     fn decode<'s>(
         &'s self,
         job: &Job<'_>,
-        scratch: &'s mut Scratch,
+        worker: &'s mut Worker,
         form: Form,
         keep: Keep,
     ) -> Result<Decoded<'s>> {
@@ -368,18 +388,18 @@ impl ChunkReader<'_> {
                 _ => Ok(Decoded::Missing),
             },
             Backend::Contiguous(None) => Ok(Decoded::Missing),
-            Backend::Contiguous(Some(address)) => self.block(*address, job, scratch),
-            Backend::Chunked(chunked) => match self.chunk(chunked, job, scratch, form, keep)? {
-                Found::Values => Ok(Decoded::Here(Values::AsStored(scratch.filled()))),
-                Found::Narrow => Ok(Decoded::Here(Values::Narrow(scratch.filled()))),
-                Found::InPlanes(element) => Planes::new(scratch.filled(), element)
+            Backend::Contiguous(Some(address)) => self.block(*address, job, worker.scratch.get()),
+            Backend::Chunked(chunked) => match self.chunk(chunked, job, worker, form, keep)? {
+                Found::Values => Ok(Decoded::Here(Values::AsStored(worker.scratch.get().filled()))),
+                Found::Narrow => Ok(Decoded::Here(Values::Narrow(worker.scratch.get().filled()))),
+                Found::InPlanes(element) => Planes::new(worker.scratch.get().filled(), element)
                     .map(|planes| Decoded::Here(Values::InPlanes(planes)))
                     .ok_or_else(|| Error::Internal("a part of an element".into())),
                 Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
                 Found::Missing => Ok(Decoded::Missing),
                 Found::Unknown(complaint) => {
                     let reader = self.instead(complaint, job)?;
-                    self.by_library(&reader, job, scratch, form)
+                    self.by_library(&reader, job, worker.scratch.get(), form)
                 }
             },
             Backend::Library { reader, filtered } => {
@@ -393,7 +413,7 @@ impl ChunkReader<'_> {
                         .and_then(|()| filters::check_memory(bytes(len)))
                         .map_err(|complaint| self.complain(complaint, job))?;
                 }
-                self.by_library(reader, job, scratch, form)
+                self.by_library(reader, job, worker.scratch.get(), form)
             }
         }
     }
@@ -403,7 +423,7 @@ impl ChunkReader<'_> {
         &self,
         chunked: &Chunked,
         job: &Job<'_>,
-        scratch: &mut Scratch,
+        worker: &mut Worker,
         form: Form,
         keep: Keep,
     ) -> Result<Found> {
@@ -413,7 +433,8 @@ impl ChunkReader<'_> {
         }
         let (pipeline, mask) = (&chunked.pipeline, chunk.filter_mask);
         let complain = |complaint| self.complain(complaint, job);
-        self.fetch(&chunk, pipeline, job, scratch)?;
+        self.fetch(&chunk, chunked, job, worker)?;
+        let scratch = worker.scratch.get();
         let element = self.dataset.element;
         let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
         let len = self.chunk_bytes;
@@ -437,25 +458,41 @@ impl ChunkReader<'_> {
             return Ok(found);
         }
         let narrow = matches!(found, Found::Narrow);
-        let chunk = Arc::new(Chunk { bytes: scratch.take().map_err(complain)?, narrow });
-        match (keep, self.cached) {
-            (Keep::InCache, Some(cached)) => cached.put(job.linear, Arc::clone(&chunk)),
-            _ => *self.shared() = Some((job.linear, Arc::clone(&chunk))),
+        let chunk = Arc::new(Kept { bytes: scratch.take().map_err(complain)?, narrow });
+        if let (Keep::InCache, Some(cached)) = (keep, self.cached) {
+            cached.put(job.linear, Arc::clone(&chunk));
+        } else {
+            *self.shared() = Some((job.linear, Arc::clone(&chunk)));
+            self.is_shared.store(true, Ordering::Release);
         }
         Ok(Found::Kept(chunk))
     }
 
     /// Reads a chunk's bytes as the file has them into the scratch.
-    fn fetch(&self, chunk: &Stored, pipeline: &Pipeline, job: &Job<'_>, scratch: &mut Scratch) -> Result<()> {
+    fn fetch(&self, chunk: &Chunk, chunked: &Chunked, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
         let complain = |complaint| self.complain(complaint, job);
         // Before any memory is asked for: what the file claims has to be possible.
         let stored = usize::try_from(chunk.size)
             .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
-        pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
+        chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
         self.source.check(chunk.address, chunk.size, place)?;
-        let buffer = scratch.input(stored).map_err(complain)?;
-        self.source.read_at(chunk.address, buffer, place)
+        let Worker { scratch, ahead } = worker;
+        let buffer = scratch.get().input(stored).map_err(complain)?;
+        self.read_stored(chunk, chunked, job, buffer, ahead)
+    }
+
+    /// Reads a chunk's bytes as the file has them.
+    fn read_stored(
+        &self,
+        chunk: &Chunk,
+        chunked: &Chunked,
+        job: &Job<'_>,
+        buffer: &mut [u8],
+        ahead: &mut Ahead,
+    ) -> Result<()> {
+        let following = chunked.following(job).map(|next| (next.address, next.size));
+        self.source.read_ahead(chunk.address, buffer, ahead, following, || self.place.chunk(&job.offset))
     }
 
     /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
@@ -527,12 +564,12 @@ impl ChunkReader<'_> {
     }
 
     /// The strings of variable length that a job wants, at their places in its box; the others are empty.
-    pub(crate) fn strings(&self, job: &Job<'_>, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn strings(&self, job: &Job<'_>, worker: &mut Worker) -> Result<Vec<Vec<u8>>> {
         let (start, count) = job.bounds();
         if let Backend::Library { reader, .. } = &self.backend {
             return reader.read_strings(&start, &count);
         }
-        let decoded = self.decode(job, scratch, Form::AsStored, Keep::Nowhere)?;
+        let decoded = self.decode(job, worker, Form::AsStored, Keep::Nowhere)?;
         let mut strings = Vec::new();
         let len = count.iter().product::<u64>() as usize;
         strings
@@ -654,9 +691,9 @@ impl Sweep<'_> {
         &'s self,
         number: usize,
         job: &Job<'_>,
-        scratch: &'s mut Scratch,
+        worker: &'s mut Worker,
     ) -> Result<Decoded<'s>> {
-        self.decode(number, job, scratch, Form::Integers)
+        self.decode(number, job, worker, Form::Integers)
     }
 
     /// Whether what is decoded is always whole chunks, of which any part can be written.
@@ -679,14 +716,14 @@ impl Sweep<'_> {
     }
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.
-    pub(crate) fn copy(&self, number: usize, output: &Output<'_>, scratch: &mut Scratch) -> Result<()> {
+    pub(crate) fn copy(&self, number: usize, output: &Output<'_>, worker: &mut Worker) -> Result<()> {
         let job = self.plan.job(number);
-        if self.copy_in_place(number, &job, output, scratch)? {
+        if self.copy_in_place(number, &job, output, worker)? {
             return Ok(());
         }
         let element = self.reader.dataset.element.size();
         let form = if output.takes_planes(element) { Form::InPlanes(element) } else { Form::AsStored };
-        let decoded = self.decode(number, &job, scratch, form)?;
+        let decoded = self.decode(number, &job, worker, form)?;
         self.write(output, number, &decoded)
     }
 
@@ -697,7 +734,7 @@ impl Sweep<'_> {
         number: usize,
         job: &Job<'_>,
         output: &Output<'_>,
-        scratch: &mut Scratch,
+        worker: &mut Worker,
     ) -> Result<bool> {
         let reader = self.reader;
         match &reader.backend {
@@ -722,12 +759,10 @@ impl Sweep<'_> {
                 }
                 output.in_place(number, |_, place| {
                     if stored {
-                        return reader
-                            .source
-                            .read_at(chunk.address, place, || reader.place.chunk(&job.offset));
+                        return reader.read_stored(&chunk, chunked, job, place, &mut worker.ahead);
                     }
-                    reader.fetch(&chunk, pipeline, job, scratch)?;
-                    let decoded = pipeline.decode_into(mask, place, scratch);
+                    reader.fetch(&chunk, chunked, job, worker)?;
+                    let decoded = pipeline.decode_into(mask, place, worker.scratch.get());
                     decoded.map_err(|complaint| reader.complain(complaint, job))
                 })
             }
@@ -739,10 +774,10 @@ impl Sweep<'_> {
         &'s self,
         number: usize,
         job: &Job<'_>,
-        scratch: &'s mut Scratch,
+        worker: &'s mut Worker,
         form: Form,
     ) -> Result<Decoded<'s>> {
-        self.reader.decode(job, scratch, form, self.keep(job, number))
+        self.reader.decode(job, worker, form, self.keep(job, number))
     }
 
     /// Where the chunk of a job is kept.
@@ -782,8 +817,8 @@ impl Sweep<'_> {
 
     /// Decodes all chunks and writes what is wanted of them.
     pub(crate) fn read(&self, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
-        pool::for_each_with(self.threads(), control, self.plan.jobs(), |scratch: &mut Lent, number| {
-            self.copy(number, output, scratch.get())
+        pool::for_each_with(self.threads(), control, self.plan.jobs(), |worker: &mut Worker, number| {
+            self.copy(number, output, worker)
         })
     }
 }

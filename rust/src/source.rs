@@ -9,12 +9,39 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
 
+/// Stretches that are closer than this are read together: the bytes between cost less than another call to the
+/// operating system.
+pub const MERGE_GAP: usize = 4096;
+
+/// Longer stretches are read each on its own: copying them once more would cost as much as a call.
+const LONGEST_MERGED: u64 = 16 << 10;
+
+/// No more bytes than these are read ahead.
+const MOST_AHEAD: usize = 128 << 10;
+
+/// Bytes of a file that were read together with those before them, for a thread that will ask for them.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    fn get(&self, address: u64, len: usize) -> Option<&[u8]> {
+        let first = usize::try_from(address.checked_sub(self.begin)?).ok()?;
+        self.bytes.get(first..first.checked_add(len)?)
+    }
+}
+
 /// An open file, with the identity that it had when it was opened.
 #[derive(Debug)]
 pub struct Source {
     file: File,
     path: PathBuf,
     identity: Identity,
+    /// How often the operating system was asked for bytes.
+    #[cfg(test)]
+    calls: std::sync::atomic::AtomicUsize,
 }
 
 impl Source {
@@ -33,7 +60,13 @@ impl Source {
             let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
             return Err(failed(io::Error::other(what)));
         }
-        Ok(Self { file, path: path.to_owned(), identity: Identity::of(&metadata) })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            identity: Identity::of(&metadata),
+            #[cfg(test)]
+            calls: std::sync::atomic::AtomicUsize::new(0),
+        })
     }
 
     /// The path that it was opened by.
@@ -82,13 +115,76 @@ impl Source {
     /// operating system fails.
     pub fn read_at(&self, address: u64, buffer: &mut [u8], place: impl Fn() -> Place) -> Result<()> {
         self.check(address, buffer.len() as u64, &place)?;
-        match read_exact_at(&self.file, buffer, address) {
+        match self.ask(address, buffer) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(Error::Damaged { place: place(), message: "the file ends before it".into() })
             }
             Err(source) => Err(Error::Io { place: place(), source }),
         }
+    }
+
+    /// The same for one of many short stretches. What `following` says will be asked for next, as first bytes and
+    /// lengths, is read in the same call as far as it lies close behind, and waits in `ahead`, which belongs to one
+    /// thread and one file.
+    ///
+    /// # Errors
+    /// As [`Self::read_at`]; those of other stretches show when these are asked for.
+    pub fn read_ahead(
+        &self,
+        address: u64,
+        buffer: &mut [u8],
+        ahead: &mut Ahead,
+        following: impl Iterator<Item = (u64, u64)>,
+        place: impl Fn() -> Place,
+    ) -> Result<()> {
+        self.check(address, buffer.len() as u64, &place)?;
+        if buffer.len() as u64 <= LONGEST_MERGED
+            && (ahead.get(address, buffer.len()).is_some()
+                || self.refill(address, buffer.len(), ahead, following))
+            && let Some(bytes) = ahead.get(address, buffer.len())
+        {
+            buffer.copy_from_slice(bytes);
+            return Ok(());
+        }
+        self.read_at(address, buffer, place)
+    }
+
+    /// Reads a stretch of `len` bytes and those that lie close behind it, if there are any: whether it did.
+    fn refill(
+        &self,
+        address: u64,
+        len: usize,
+        ahead: &mut Ahead,
+        following: impl Iterator<Item = (u64, u64)>,
+    ) -> bool {
+        let first_end = address + len as u64;
+        let (mut end, last) =
+            (first_end, self.identity.length().min(address.saturating_add(MOST_AHEAD as u64)));
+        for (next, len) in following {
+            let behind = next.checked_sub(end).is_some_and(|gap| gap <= MERGE_GAP as u64);
+            match next.checked_add(len) {
+                Some(next_end) if behind && len <= LONGEST_MERGED && next_end <= last => end = next_end,
+                _ => break,
+            }
+        }
+        if end == first_end {
+            return false;
+        }
+        ahead.begin = address;
+        ahead.bytes.resize((end - address) as usize, 0);
+        let read = self.ask(address, &mut ahead.bytes).is_ok();
+        if !read {
+            // It may be bytes further on that cannot be read.
+            ahead.bytes.clear();
+        }
+        read
+    }
+
+    fn ask(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        read_exact_at(&self.file, buffer, address)
     }
 }
 
@@ -147,6 +243,58 @@ mod tests {
         file.as_file().set_len(1).unwrap();
         assert!(!source.is_unchanged().unwrap());
         assert!(matches!(source.read_at(2, &mut buffer, place), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn neighbours_are_read_in_one_call() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        file.write_all(&bytes).unwrap();
+        let place = || Place::file(file.path());
+        // How many calls it takes to read stretches one after another.
+        let calls = |stretches: &[(u64, u64)]| {
+            let source = Source::open(file.path()).unwrap();
+            let mut ahead = Ahead::default();
+            for (number, &(address, len)) in stretches.iter().enumerate() {
+                let mut buffer = vec![0; len as usize];
+                let following = stretches[number + 1..].iter().copied();
+                source.read_ahead(address, &mut buffer, &mut ahead, following, place).unwrap();
+                assert_eq!(buffer, bytes[address as usize..][..len as usize]);
+                assert!(ahead.bytes.len() <= MOST_AHEAD);
+            }
+            source.calls.into_inner()
+        };
+        let apart = |count: u64, len: u64, gap: u64| -> Vec<(u64, u64)> {
+            (0..count).map(|i| (i * (len + gap), len)).collect()
+        };
+        assert_eq!(calls(&apart(100, 1000, 0)), 1);
+        assert_eq!(calls(&apart(1000, 1000, 0)), 1000 * 1000 / MOST_AHEAD + 1);
+        assert_eq!(calls(&apart(10, 100, MERGE_GAP as u64)), 1);
+        assert_eq!(calls(&apart(10, 100, MERGE_GAP as u64 + 1)), 10);
+        assert_eq!(calls(&apart(10, LONGEST_MERGED + 1, 0)), 10);
+        let mut backwards = apart(10, 1000, 0);
+        backwards.reverse();
+        assert_eq!(calls(&backwards), 10);
+        assert_eq!(calls(&[(0, 10), (0, 10), (5, 10)]), 3, "stretches that overlap");
+    }
+
+    #[test]
+    fn what_lies_ahead_is_no_reason_to_fail() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[7; 300]).unwrap();
+        let source = Source::open(file.path()).unwrap();
+        let place = || Place::file(file.path());
+        let (mut ahead, mut buffer) = (Ahead::default(), [0; 100]);
+        for outside in [(100, 201), (100, u64::MAX), (u64::MAX, 1)] {
+            source.read_ahead(0, &mut buffer, &mut ahead, [outside].into_iter(), place).unwrap();
+            assert_eq!(buffer, [7; 100]);
+            assert!(ahead.bytes.is_empty());
+        }
+        // It ends sooner than when it was opened.
+        file.as_file().set_len(150).unwrap();
+        source.read_ahead(0, &mut buffer, &mut ahead, [(100, 100)].into_iter(), place).unwrap();
+        let beyond = source.read_ahead(100, &mut buffer, &mut ahead, std::iter::empty(), place);
+        assert!(matches!(beyond, Err(Error::Damaged { .. })));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use crate::memory::Bytes;
+
 /// Bytes that may be kept unless somebody says otherwise.
 const DEFAULT_BUDGET: usize = 512 << 20;
 
@@ -19,18 +21,18 @@ const SMALL_PART: usize = 8;
 /// Bytes of an entry beside its chunk, about.
 const OVERHEAD: usize = 128;
 
-/// A decoded chunk.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
+/// A decoded chunk that is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
     /// Its values, all of them.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     /// They are 64-bit integers that were narrowed to 32 bits.
     pub(crate) narrow: bool,
 }
 
-impl Chunk {
+impl Kept {
     fn memory(&self) -> usize {
-        self.bytes.capacity() + OVERHEAD
+        self.bytes.memory() + OVERHEAD
     }
 }
 
@@ -38,11 +40,13 @@ impl Chunk {
 type Place = (NonZero<u64>, u64);
 
 struct Cache {
-    entries: Option<LruCache<Place, Arc<Chunk>>>,
+    entries: Option<LruCache<Place, Arc<Kept>>>,
     memory: usize,
 }
 
 static CACHE: Mutex<Cache> = Mutex::new(Cache { entries: None, memory: 0 });
+/// Number of entries: where there are none, nobody takes the lock to look for one.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 static BUDGET: AtomicUsize = AtomicUsize::new(DEFAULT_BUDGET);
 
 fn lock() -> MutexGuard<'static, Cache> {
@@ -69,6 +73,7 @@ impl Cache {
             let Some((_, oldest)) = entries.pop_lru() else { break };
             self.memory = self.memory.saturating_sub(oldest.memory());
         }
+        COUNT.store(entries.len(), Ordering::Release);
     }
 }
 
@@ -94,17 +99,21 @@ impl Chunks {
     }
 
     /// A chunk, if it is there.
-    pub(crate) fn get(self, linear: u64) -> Option<Arc<Chunk>> {
+    pub(crate) fn get(self, linear: u64) -> Option<Arc<Kept>> {
+        if COUNT.load(Ordering::Acquire) == 0 {
+            return None;
+        }
         lock().entries.as_mut()?.get(&(self.dataset, linear)).map(Arc::clone)
     }
 
     /// Whether a chunk is there.
     pub(crate) fn has(self, linear: u64) -> bool {
-        lock().entries.as_ref().is_some_and(|entries| entries.contains(&(self.dataset, linear)))
+        COUNT.load(Ordering::Acquire) > 0
+            && lock().entries.as_ref().is_some_and(|entries| entries.contains(&(self.dataset, linear)))
     }
 
     /// Keeps a chunk, and drops others for it.
-    pub(crate) fn put(self, linear: u64, chunk: Arc<Chunk>) {
+    pub(crate) fn put(self, linear: u64, chunk: Arc<Kept>) {
         let budget = BUDGET.load(Ordering::Relaxed);
         if chunk.memory() > budget {
             return;
@@ -116,6 +125,7 @@ impl Chunks {
         if let Some(before) = entries.put((self.dataset, linear), chunk) {
             cache.memory = cache.memory.saturating_sub(before.memory());
         }
+        COUNT.store(cache.entries.as_ref().map_or(0, LruCache::len), Ordering::Release);
     }
 }
 
@@ -124,8 +134,8 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    fn chunk(len: usize) -> Arc<Chunk> {
-        Arc::new(Chunk { bytes: vec![1; len], narrow: false })
+    fn chunk(len: usize) -> Arc<Kept> {
+        Arc::new(Kept { bytes: Bytes::zeroed(len).unwrap(), narrow: false })
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod chunks;
 mod facts;
 
 pub use chunks::set_budget;
-pub(crate) use chunks::{Chunk, Chunks};
+pub(crate) use chunks::{Chunks, Kept};
 pub(crate) use facts::{Key, dataset, index, number, pointers};
 
 /// Holds the caches, so that a child process of `fork` finds them whole.

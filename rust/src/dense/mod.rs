@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dataset::{Dataset, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Lent;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
-use crate::reader::Request;
+use crate::reader::{Request, Worker};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -61,7 +60,7 @@ pub fn read(
         let kernel =
             Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
-        let output = Output::new(out, &plan, kernel)?;
+        let output = Output::new(out, &plan, kernel)?.shared(pool::share);
         reader.read(&plan, &output, control)
     })
 }
@@ -92,9 +91,9 @@ pub fn read_strings(
             .map_err(|_| Error::OutOfMemory(format!("no memory for {} strings", plan.count())))?;
         out.resize(plan.count(), Vec::new());
         let out = Mutex::new(out);
-        pool::for_each(control, plan.jobs(), |scratch: &mut Lent, number| {
+        pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
             let job = plan.job(number);
-            let mut strings = reader.strings(&job, scratch.get())?;
+            let mut strings = reader.strings(&job, worker)?;
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
             job.for_each(plan.lens(), |source, target| out[target] = std::mem::take(&mut strings[source]));
             Ok(())

@@ -30,6 +30,7 @@ pub use self::spare::Lent;
 pub(crate) use self::spare::hold;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
+use crate::memory::{self, Bytes};
 
 /// Most bytes that a byte decodes to; of the codecs other than bzip2 and Blosc2.
 #[cfg(feature = "fuzzing")]
@@ -448,35 +449,48 @@ pub fn check_memory(len: usize) -> Result<(), Complaint> {
     }
 }
 
-/// From this length on a copy costs more than the memory of another buffer for the next chunk.
-const WORTH_MOVING: usize = 4 << 20;
+/// Buffers have multiples of these: a little more than was asked for is not a reason to make another one.
+const SMALL_STEP: usize = 4 << 10;
+const LARGE_STEP: usize = 2 << 20;
 
 /// Bytes that grow and never shrink, so that what was zeroed once is not zeroed again.
 #[derive(Debug, Default)]
 struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     len: usize,
     /// Zeros after the contents.
     padding: usize,
 }
 
 impl Buffer {
-    /// Room for `len` bytes, whose contents are whatever was there before.
+    /// Room for `len` bytes, whose contents are anything.
     fn prepare(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
-        if let Some(more) = len.checked_sub(self.bytes.len()) {
-            check_memory(len)?;
-            self.bytes.try_reserve_exact(more).map_err(|_| Complaint::OutOfMemory(len))?;
-            self.bytes.resize(len, 0);
+        if len > self.bytes.len() {
+            // Not both at a time.
+            self.bytes = Bytes::default();
+            self.bytes = Self::allocate(len)?;
         }
         (self.len, self.padding) = (len, 0);
         Ok(&mut self.bytes[..len])
     }
 
+    fn allocate(len: usize) -> Result<Bytes, Complaint> {
+        check_memory(len)?;
+        let step = if len < memory::LARGE { SMALL_STEP } else { LARGE_STEP };
+        let rounded = len.checked_next_multiple_of(step).unwrap_or(len);
+        Bytes::zeroed(rounded).ok_or(Complaint::OutOfMemory(len))
+    }
+
     /// Puts zeros after the contents.
     fn pad(&mut self, padding: usize) -> Result<(), Complaint> {
-        let len = self.len;
-        self.prepare(len + padding)?[len..].fill(0);
-        (self.len, self.padding) = (len, padding);
+        let end = self.len + padding;
+        if end > self.bytes.len() {
+            let mut longer = Self::allocate(end)?;
+            longer[..self.len].copy_from_slice(self.bytes());
+            self.bytes = longer;
+        }
+        self.bytes[self.len..end].fill(0);
+        self.padding = padding;
         Ok(())
     }
 
@@ -515,13 +529,15 @@ impl Scratch {
     /// # Errors
     /// [`Complaint::OutOfMemory`].
     pub fn input(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
+        // Most are padded next.
+        self.current.prepare(len.saturating_add(deflate::INPUT_PADDING))?;
         self.current.prepare(len)
     }
 
     /// Memory that its buffers take, in bytes.
     fn memory(&self) -> usize {
         let bitshuffle::Workspace { block, planes, tile } = &self.codecs.work;
-        [&self.current, &self.next, block, planes, tile].iter().map(|buffer| buffer.bytes.capacity()).sum()
+        [&self.current, &self.next, block, planes, tile].iter().map(|buffer| buffer.bytes.memory()).sum()
     }
 
     /// Puts something else wherever a chunk left its bytes: what is not written anew does not go unnoticed.
@@ -548,18 +564,15 @@ impl Scratch {
     ///
     /// # Errors
     /// [`Complaint::OutOfMemory`].
-    pub fn take(&mut self) -> Result<Vec<u8>, Complaint> {
+    pub fn take(&mut self) -> Result<Bytes, Complaint> {
         let len = self.current.len;
-        if len >= WORTH_MOVING {
+        let spared = self.current.bytes.len() - len;
+        if len >= memory::LARGE && spared <= LARGE_STEP.max(len / 8) {
             let mut bytes = std::mem::take(&mut self.current).bytes;
             bytes.truncate(len);
-            bytes.shrink_to_fit();
             return Ok(bytes);
         }
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| Complaint::OutOfMemory(len))?;
-        bytes.extend_from_slice(self.current.bytes());
-        Ok(bytes)
+        Bytes::copy_of(self.current.bytes()).ok_or(Complaint::OutOfMemory(len))
     }
 }
 
@@ -617,7 +630,7 @@ mod tests {
         let mut scratch = Scratch::default();
         scratch.input(input.len())?.copy_from_slice(input);
         pipeline.decode(mask, len, &mut scratch)?;
-        scratch.take()
+        Ok(scratch.take()?.to_vec())
     }
 
     #[test]

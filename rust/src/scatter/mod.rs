@@ -18,12 +18,22 @@ use crate::plan::{PerAxis, Piece, Plan, Run};
 use crate::planes::Planes;
 use from::{Bytes, From};
 
+/// Calls a function with each number below a number, on several threads where there are some with nothing else to do.
+pub type Share = fn(usize, &(dyn Fn(usize) + Sync));
+
+/// Of a job that writes this many bytes or more, threads write a part each.
+const SHARED: usize = if cfg!(test) { 64 } else { 4 << 20 };
+
+/// Into so many parts.
+const PARTS: usize = if cfg!(test) { 3 } else { 16 };
+
 /// The array that a plan's jobs fill.
 pub struct Output<'a> {
     base: *mut u8,
     len: usize,
     plan: &'a Plan,
     kernel: Kernel,
+    share: Option<Share>,
     /// Distance in bytes between neighbours of each axis, in a decoded chunk and in the output.
     source_strides: PerAxis<usize>,
     target_strides: PerAxis<usize>,
@@ -54,12 +64,19 @@ impl<'a> Output<'a> {
             len,
             plan,
             kernel,
+            share: None,
             source_strides: c_strides(&chunk, kernel.source_size()),
             target_strides: c_strides(plan.lens(), kernel.target_size()),
             claimed: (0..plan.jobs().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             written: AtomicUsize::new(0),
             _borrow: PhantomData,
         })
+    }
+
+    /// The same, with what large jobs are shared by.
+    #[must_use]
+    pub fn shared(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
     }
 
     /// Writes what job `number` wants of a decoded chunk.
@@ -180,7 +197,13 @@ impl<'a> Output<'a> {
         )
     }
 
-    fn write(&self, number: usize, from: impl From, strides: &PerAxis<usize>, kernel: Kernel) -> Result<()> {
+    fn write(
+        &self,
+        number: usize,
+        from: impl From + Sync,
+        strides: &PerAxis<usize>,
+        kernel: Kernel,
+    ) -> Result<()> {
         if number >= self.plan.jobs() {
             return Err(Error::Internal(format!("there is no job {number}")));
         }
@@ -192,7 +215,7 @@ impl<'a> Output<'a> {
         &self,
         number: usize,
         pieces: &[Piece<'_>],
-        from: impl From,
+        from: impl From + Sync,
         strides: &PerAxis<usize>,
         kernel: Kernel,
     ) -> Result<()> {
@@ -204,11 +227,25 @@ impl<'a> Output<'a> {
             return Err(Error::Internal(format!("job {number} reaches outside of its buffers")));
         }
         self.claim(number)?;
-        let walk = Walk::new(from, &kernel, pieces, strides, &self.target_strides);
-        // SAFETY: the last element of the source and of the target were just found to be inside, and
-        // all others stand before them. This job has not been written before, and the plan gives no
-        // other job the same targets.
-        unsafe { walk.run(self.base) };
+        let write = |pieces: &[Piece<'_>]| {
+            let walk = Walk::new(from, &kernel, pieces, strides, &self.target_strides);
+            // SAFETY: the last element of the source and of the target were just found to be inside, and
+            // all others stand before them. This job has not been written before, and the plan gives no
+            // other job the same targets; of this job, each part is written once.
+            unsafe { walk.run(self.base) };
+        };
+        let bytes = pieces.iter().map(Piece::count).product::<usize>() * kernel.target_size();
+        let axis = pieces.iter().position(|piece| piece.count() >= PARTS);
+        match (self.share, axis) {
+            (Some(share), Some(axis)) if bytes >= SHARED => share(PARTS, &|number| {
+                if let Some(part) = pieces[axis].part(number, PARTS) {
+                    let mut pieces: PerAxis<Piece<'_>> = pieces.into();
+                    pieces[axis] = part;
+                    write(&pieces);
+                }
+            }),
+            _ => write(pieces),
+        }
         self.written.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -406,6 +443,7 @@ mod tests {
             axes in prop::collection::vec(axis(), 0..4),
             kind in 0..3,
             boxed in any::<bool>(),
+            shared in any::<bool>(),
         ) {
             let shape: Vec<u64> = axes.iter().map(|a| a.0).collect();
             let chunk: Vec<u64> = axes.iter().map(|a| a.1).collect();
@@ -426,7 +464,10 @@ mod tests {
             let plan = Plan::new(grid, &selection).unwrap();
             let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy("<f8").unwrap());
             let mut buffer = vec![0xffu8; plan.count() * 8];
-            let output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
+            let mut output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
+            if shared {
+                output = output.shared(|parts, write| (0..parts).rev().for_each(write));
+            }
             for number in 0..plan.jobs() {
                 let job = plan.job(number);
                 let (first, lens) = if boxed { job.bounds() } else { (job.offset.to_vec(), chunk.clone()) };

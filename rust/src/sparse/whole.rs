@@ -6,17 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use super::{Array, Compressed, Indices, Opened, Types, canonical, check_index_type};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Lent;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
-use crate::reader::{Decoded, Values};
+use crate::reader::{self, Decoded, Values};
 use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
 
 /// What a worker keeps between chunks.
 #[derive(Default)]
 struct Worker {
-    scratch: Lent,
+    chunks: reader::Worker,
     indices: Vec<u64>,
 }
 
@@ -55,18 +54,18 @@ pub(super) fn read<A: Array>(
         let index_kernel = Kernel::new(opened.types.indices, target.indices)?;
         let narrow_kernel = Kernel::new(ElementType::U32, target.indices)?;
         let data_kernel = Kernel::new(opened.types.data, target.data)?;
-        let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?;
-        let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?;
+        let index_output = Output::new(indices.bytes(), &index_plan, index_kernel)?.shared(pool::share);
+        let data_output = Output::new(values.bytes(), &data_plan, data_kernel)?.shared(pool::share);
         let checker = Checker { opened, pointers: &pointers, target, edges: &edges, increasing: &increasing };
         let (index_sweep, data_sweep) = (opened.indices.sweep(&index_plan), opened.data.sweep(&data_plan));
         let jobs = index_plan.jobs() + data_plan.jobs();
         let threads = index_sweep.threads().max(data_sweep.threads());
         pool::for_each_with(threads, control, jobs, |worker: &mut Worker, number| {
             if let Some(number) = number.checked_sub(index_plan.jobs()) {
-                return data_sweep.copy(number, &data_output, worker.scratch.get());
+                return data_sweep.copy(number, &data_output, &mut worker.chunks);
             }
             let job = index_plan.job(number);
-            let decoded = index_sweep.integers(number, &job, worker.scratch.get())?;
+            let decoded = index_sweep.integers(number, &job, &mut worker.chunks)?;
             checker.check(&job, &decoded, &mut worker.indices)?;
             match decoded.values() {
                 Some(Values::Narrow(values)) => index_output.chunk_of(number, values, narrow_kernel),

@@ -9,10 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use super::{Indices, Opened};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Lent;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
-use crate::reader::Decoded;
+use crate::reader::{self, Decoded};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -154,7 +153,7 @@ struct ChunkHits {
 /// What a worker keeps between chunks.
 #[derive(Default)]
 struct Worker {
-    scratch: Lent,
+    chunks: reader::Worker,
     indices: Vec<u64>,
 }
 
@@ -273,7 +272,7 @@ impl<'o> Windows<'o> {
         let sweep = reader.next_sweep(&plan, self.elements);
         pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
             let job = plan.job(number);
-            let decoded = sweep.integers(number, &job, worker.scratch.get())?;
+            let decoded = sweep.integers(number, &job, &mut worker.chunks)?;
             let hits = self.hits_of_chunk(&job, &decoded, &mut worker.indices)?;
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
