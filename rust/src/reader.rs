@@ -710,9 +710,9 @@ impl Sweep<'_> {
         &'s self,
         number: usize,
         job: &Job<'_>,
-        scratch: &'s mut Scratch,
+        worker: &'s mut Worker,
     ) -> Result<Decoded<'s>> {
-        self.decode(number, job, scratch, Form::AsStored)
+        self.decode(number, job, worker, Form::AsStored)
     }
 
     /// Decodes the chunk of job `number`, and writes what is wanted of it.

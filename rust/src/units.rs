@@ -6,9 +6,8 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::filters::Lent;
 use crate::plan::{PerAxis, Plan};
-use crate::reader::ChunkReader;
+use crate::reader::{self, ChunkReader};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
@@ -99,7 +98,7 @@ impl Units {
 /// What a worker keeps between units.
 #[derive(Default)]
 pub(crate) struct Worker {
-    scratch: Lent,
+    chunks: reader::Worker,
     /// Of `u64` for the sake of alignment.
     block: Vec<u64>,
 }
@@ -126,19 +125,18 @@ pub(crate) fn read(
         return Ok(());
     }
     let sweep = reader.part_of_sweep(&unit_plan, plan.jobs());
-    let Worker { scratch, block: room } = worker;
-    let scratch = scratch.get();
+    let Worker { chunks, block: room } = worker;
     if unit_plan.jobs() > 1 || unit_plan.count() <= most || !sweep.decodes_whole_chunks() {
         let bytes = room_for(room, unit_plan.count(), kernel)?;
         let output = Output::new(bytes, &unit_plan, kernel)?;
         for number in 0..unit_plan.jobs() {
-            sweep.copy(number, &output, scratch)?;
+            sweep.copy(number, &output, chunks)?;
         }
         take(unit, output.finish()?);
         return Ok(());
     }
     let job = unit_plan.job(0);
-    let decoded = sweep.values(0, &job, scratch)?;
+    let decoded = sweep.values(0, &job, chunks)?;
     for block in slabs(unit, most) {
         let block_plan = part(&block)?;
         let bytes = room_for(room, block_plan.count(), kernel)?;

@@ -14,10 +14,9 @@ use super::window::{Filter, Hits};
 use super::{Indices, Matrix, Opened, Types, canonical};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::Lent;
 use crate::plan::{PerAxis, Piece, Plan};
 use crate::pool::{self, Control};
-use crate::reader::Request;
+use crate::reader::{self, Request};
 use crate::reduce::cells::{Cells, Counts, Level, PerCell};
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
@@ -102,7 +101,7 @@ type Part<T> = Vec<(PerAxis<usize>, Cells<T>)>;
 /// What a worker keeps between units.
 #[derive(Default)]
 struct Worker {
-    scratch: Lent,
+    chunks: reader::Worker,
     /// Room for indices that have to be converted.
     wide: Vec<u64>,
     found: Found,
@@ -302,7 +301,7 @@ impl Sweep<'_> {
 
     /// Finds the elements of a block that are in the selection. Whether they are in order.
     fn find(&self, block: &Range<u64>, filter: &Filter<'_>, worker: &mut Worker) -> Result<bool> {
-        let Worker { scratch, wide, found, .. } = worker;
+        let Worker { chunks, wide, found, .. } = worker;
         found.segments.clear();
         found.secondary.clear();
         found.stored.clear();
@@ -312,7 +311,7 @@ impl Sweep<'_> {
         let (mut position, mut ordered) = (self.positions(block).start, true);
         for number in 0..plan.jobs() {
             let job = plan.job(number);
-            let decoded = sweep.integers(number, &job, scratch.get())?;
+            let decoded = sweep.integers(number, &job, chunks)?;
             let Some(&Piece::Runs(runs)) = job.pieces.first() else {
                 return Err(Error::Internal("stretches are runs".into()));
             };
@@ -344,7 +343,7 @@ impl Sweep<'_> {
 
     /// Reads the values of the elements that were found in a block.
     fn values(&self, block: &Range<u64>, worker: &mut Worker) -> Result<()> {
-        let Worker { scratch, found, values, .. } = worker;
+        let Worker { chunks, found, values, .. } = worker;
         let reader = &self.opened.data;
         // Of a selection of both axes, only chunks that have any of it.
         let axis = if found.stored.is_empty() {
@@ -361,7 +360,7 @@ impl Sweep<'_> {
         let output = Output::new(&mut bytemuck::cast_slice_mut(values)[..bytes], &plan, self.kernel)?;
         let sweep = reader.part_of_sweep(&plan, reader.grid().len() as usize);
         for number in 0..plan.jobs() {
-            sweep.copy(number, &output, scratch.get())?;
+            sweep.copy(number, &output, chunks)?;
         }
         output.finish().map(|_| ())
     }
