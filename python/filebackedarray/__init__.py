@@ -7,6 +7,7 @@ from importlib.metadata import version as _version
 
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
+from ._delayed import FileBackedArray
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -16,6 +17,7 @@ except _PackageNotFoundError:  # imported from a source tree that was never inst
     __version__ = "unknown"
 
 __all__ = [
+    "FileBackedArray",
     "Hdf5CompressedSparseMatrix",
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
