@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
+from ._summarize import QualityControl, Statistics, quality_control, summarize
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -22,10 +23,14 @@ __all__ = [
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
+    "QualityControl",
+    "Statistics",
     "__version__",
     "get_num_threads",
+    "quality_control",
     "set_cache_budget",
     "set_num_threads",
+    "summarize",
 ]
 
 if not _core.OPTIMISED:

@@ -18,11 +18,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy
 import numpy.typing
-import scipy.sparse
 
 from ._core import get_num_threads
 from ._progress import Report
-from ._statistics import Summary, of_dense, of_segments
+from ._statistics import Summary, of_dense, of_scattered, of_segments
 from ._trees import Compressed, Index, Node, as_slice, simplest
 
 Array = numpy.typing.NDArray[Any]
@@ -38,6 +37,9 @@ _MOST_THREADS = 8
 
 _MOST_PRIMARY = 1 << 17
 """Columns (or rows) of a block of a sparse matrix."""
+
+_CHAIN = 4096
+"""So many values are added up one after the other at most."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -115,7 +117,8 @@ def block_sweep(
         pieces: Callable[[tuple[Index, ...]], list[Piece]] = lambda index: _sparse_pieces(  # noqa: E731
             node.compressed(index), index, views, skip_nan
         )
-        blocks = sparse_blocks(node, size)
+        # Of elements that are stored, a block may have more: what is done to them needs fewer copies.
+        blocks = sparse_blocks(node, 2 * size)
     else:
         pieces = lambda index: _dense_pieces(node.dense(index)[0], index, views, skip_nan)  # noqa: E731
         blocks = dense_blocks(node, size, views)
@@ -316,22 +319,14 @@ def _grouped(
 
 def _sparse_pieces(block: Compressed, index: Sequence[Index], views: Sequence[View], skip_nan: bool) -> list[Piece]:
     """Of the elements that are stored; the implicit zeros are counted in the end."""
-    turned: Compressed | None = None
     pieces: list[Piece] = []
     primary = 1 if block.by_column else 0
     for number, view in enumerate(views):
         along, across = view.axes[primary], view.axes[1 - primary]
         if across == "reduce" and along in ("keep", "reduce"):
             pieces += _by_primary(number, block, index[primary], view, skip_nan)
-        elif along == "reduce" and across == "keep":
-            if view.wanted <= {"sum", "nonzero"} and _adds_exactly(block.values):
-                pieces.append((number, *_by_product(block, view, skip_nan)))
-                continue
-            if turned is None:
-                turned = block.turned()
-            pieces += _by_primary(number, turned, index[1 - primary], view, skip_nan)
         else:
-            pieces += _by_target(number, block, index, view, skip_nan)
+            pieces.append(_by_target(number, block, index, view, skip_nan))
     return pieces
 
 
@@ -357,72 +352,34 @@ def _by_primary(number: int, block: Compressed, positions: Index, view: View, sk
     return [(number, where, summary)]
 
 
-def _adds_exactly(values: Array) -> bool:
-    """Whether sums of these can be had as products with a vector of ones."""
-    return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
-
-
-def _by_product(block: Compressed, view: View, skip_nan: bool) -> tuple[tuple[Any, ...], Summary]:
-    """Sums across columns (or rows), which need no sorting."""
-    width, extent = block.extents()
-
-    def added(values: Array) -> Array:
-        matrix = scipy.sparse.csc_matrix((values, block.indices, block.pointers), shape=(extent, width))
-        product: Array = matrix @ numpy.ones(width, values.dtype)
-        return product
-
-    values = block.values
-    fields: dict[str, Array] = {}
-    missing = None
-    with numpy.errstate(all="ignore"):
-        # What is summed up does not depend on how many there are: in the end all are counted.
-        fields["count"] = numpy.zeros(extent, numpy.int64)
-        if skip_nan and values.dtype.kind == "f":
-            missing = numpy.isnan(values)
-            fields["skipped"] = added(missing.astype(numpy.float64)).astype(numpy.int64)
-        if "nonzero" in view.wanted:
-            fields["nonzero"] = added((values != 0).astype(numpy.float64)).astype(numpy.int64)
-        if "sum" in view.wanted:
-            kind = values.dtype.kind
-            work = values.astype(numpy.float64, copy=False)
-            if missing is not None and fields["skipped"].any():
-                work = numpy.where(missing, 0, work)
-            high = added(work)
-            fields["high"], fields["low"] = high, numpy.zeros_like(high)
-            if kind in "biu":
-                exact = numpy.uint64 if kind == "u" else numpy.int64
-                # A block has too few small integers for float64 to be inexact.
-                wide = values.dtype.itemsize == 8 or len(values) >= 1 << 21
-                fields["sum"] = added(values.astype(exact)) if wide else high.astype(exact)
-    where = (slice(None), 0) if block.by_column else (0, slice(None))
-    return where, Summary(values.dtype, skip_nan, fields)
-
-
-def _by_target(number: int, block: Compressed, index: Sequence[Index], view: View, skip_nan: bool) -> list[Piece]:
-    """Any other view: elements are sorted by where they go."""
+def _by_target(number: int, block: Compressed, index: Sequence[Index], view: View, skip_nan: bool) -> Piece:
+    """Any other view: each element to where it goes."""
     primary = 1 if block.by_column else 0
-    along = _places(view.axes[primary], index[primary])
-    across = _places(view.axes[1 - primary], index[1 - primary])
-    # Only the groups that are in the block.
-    present, along = numpy.unique(along, return_inverse=True)
-    width = int(across.max(initial=-1)) + 1
-    targets = numpy.repeat(along, block.lengths()) * width + across[block.indices]
-    count = len(present) * width
-    if count <= 8 * len(targets):
-        order = numpy.arange(len(targets))
-        # A matrix of one row with columns that repeat: to turn it is to sort it, by counting.
-        row = (order, targets, numpy.asarray([0, len(targets)]))
-        matrix = scipy.sparse.csr_matrix(row, shape=(1, count)).tocsc()
-        lengths = numpy.diff(matrix.indptr)
-        filled = numpy.flatnonzero(lengths)
-        starts, lengths, order = matrix.indptr[:-1][filled], lengths[filled], matrix.data
+    positions = index[1 - primary]
+    if view.axes[1 - primary] == "keep":
+        across, second = block.indices, numpy.asarray(positions, dtype=numpy.intp)
     else:
-        order = numpy.argsort(targets, kind="stable")
-        filled, starts, lengths = numpy.unique(targets[order], return_index=True, return_counts=True)
+        second, places = numpy.unique(_places(view.axes[1 - primary], positions), return_inverse=True)
+        across = places[block.indices]
+    width = len(second)
+    # Only the groups that are in the block.
+    first, along = numpy.unique(_places(view.axes[primary], index[primary]), return_inverse=True)
+    targets = across
+    if len(first) > 1:
+        targets = numpy.repeat(along * width, block.lengths()) + across
+    count = len(first) * width
+    if count <= 8 * len(targets) <= 8 * _CHAIN * count:
+        summary = of_scattered(block.values, targets, count, view.wanted, skip_nan)
+        fields = {name: field.reshape(len(first), width) for name, field in summary.fields.items()}
+        summary = Summary(summary.dtype, skip_nan, fields)
+        if primary == 1:
+            return number, _region([as_slice(second), as_slice(first)]), summary.transposed((1, 0))
+        return number, _region([as_slice(first), as_slice(second)]), summary
+    order = numpy.argsort(targets, kind="stable")
+    filled, starts, lengths = numpy.unique(targets[order], return_index=True, return_counts=True)
     summary = of_segments(block.values[order], starts, lengths, view.wanted, skip_nan)
-    first, second = present[filled // width] if width else filled, filled % max(width, 1)
-    where = (second, first) if primary == 1 else (first, second)
-    return [(number, where, summary)]
+    where = (first[filled // max(width, 1)], second[filled % max(width, 1)])
+    return number, where[::-1] if primary == 1 else where, summary
 
 
 def _places(along: Along, positions: Index) -> Array:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
+import scipy.sparse
 
 Array = numpy.typing.NDArray[Any]
 DType = numpy.dtype[Any]
@@ -626,3 +627,75 @@ def _of_segments(values: Array, starts: Array, lengths: Array, wanted: Collectio
         squares = numpy.add.reduceat(_squared(deviation), starts)
         fields |= {"mean": mean, "mean_low": rest / count, "m2": squares - _squared(rest) / count}
     return Summary(dtype, skip_nan, fields)
+
+
+def of_scattered(values: Array, targets: Array, extent: int, wanted: Collection[str], skip_nan: bool) -> Summary:
+    """Sum up values by where they go, for a few of them each: they are added up one after the other.
+
+    Args:
+        values: Numbers or booleans in native byte order.
+        targets: Of each value, an index below ``extent``; of 32 or 64 bits.
+        extent: Length of the result.
+        wanted: Which of "sum", "moments", "extremes", "nonzero".
+        skip_nan: Whether not to count NaN.
+
+    Returns:
+        A summary. Where nothing but sums is wanted, it counts no values, which is slow and may be done in the end.
+    """
+    with numpy.errstate(all="ignore"):
+        return _of_scattered(values, targets, extent, wanted, skip_nan)
+
+
+def _of_scattered(values: Array, targets: Array, extent: int, wanted: Collection[str], skip_nan: bool) -> Summary:
+    dtype = values.dtype
+    exact = _sum_dtype(dtype)
+    pointers = numpy.asarray([0, len(values)], dtype=targets.dtype)
+
+    def add(terms: Array) -> Array:
+        # scipy's product lets go of the GIL, and adds up in the order of the terms.
+        column = scipy.sparse.csc_matrix((terms, targets, pointers), shape=(extent, 1))
+        return numpy.asarray(column @ numpy.ones(1, terms.dtype))
+
+    def count(which: Array) -> Array:
+        return add(which.astype(numpy.float64)).astype(numpy.int64)
+
+    made = Summary.empty((extent,), dtype, wanted, skip_nan)
+    fields = made.fields
+    missing = None
+    if skip_nan and dtype.kind in "fc":
+        missing = numpy.isnan(values)
+        if missing.any():
+            fields["skipped"] = count(missing)
+        else:
+            missing = None
+    if "moments" in wanted or "extremes" in wanted:
+        fields["count"] = count(numpy.ones(len(values)) if missing is None else ~missing)
+    if "nonzero" in wanted:
+        fields["nonzero"] = count(values != 0)
+    if "extremes" in wanted:
+        used, places = (values, targets) if missing is None else (values[~missing], targets[~missing])
+        numpy.minimum.at(fields["min"], places, used)
+        numpy.maximum.at(fields["max"], places, used)
+    if "sum" not in wanted and "moments" not in wanted:
+        return made
+    work = values.astype(accumulator(dtype), copy=False)
+    if missing is not None:
+        work = numpy.where(missing, 0, work)
+    total = None
+    if exact is not None and (dtype.itemsize == 8 or len(values) >= _EXACT):
+        total = add(values.astype(exact))
+    high = add(work)
+    if "sum" in wanted:
+        fields["high"] = high
+        if exact is not None:
+            fields["sum"] = high.astype(exact) if total is None else total
+    if "moments" in wanted:
+        counts = numpy.maximum(fields["count"], 1)
+        mean = high / counts
+        deviation = work - mean[targets]
+        if missing is not None:
+            deviation[missing] = 0
+        rest = add(deviation)
+        fields["mean"], fields["mean_low"] = mean, rest / counts
+        fields["m2"] = add(_squared(deviation)) - _squared(rest) / counts
+    return made
