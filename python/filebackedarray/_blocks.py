@@ -78,7 +78,7 @@ def result_shape(view: View, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def sizes(view: View, shape: Sequence[int]) -> Array:
-    """How many values there are for each element of a view's result."""
+    """How many values there are for each element of a view's result, as an array that broadcasts to it."""
     total = numpy.ones((1,) * len(shape), numpy.int64)
     for axis, (along, extent) in enumerate(zip(view.axes, shape, strict=True)):
         if along == "keep":
@@ -88,7 +88,7 @@ def sizes(view: View, shape: Sequence[int]) -> Array:
             continue
         counts = numpy.bincount(along.labels.astype(numpy.intp), minlength=along.number)
         total = total * counts.reshape([-1 if other == axis else 1 for other in range(len(shape))])
-    return numpy.broadcast_to(total, result_shape(view, shape))
+    return total
 
 
 def block_sweep(

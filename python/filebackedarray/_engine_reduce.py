@@ -102,7 +102,7 @@ def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Repo
     if selection.restore is not None:
         # What is in order needs nothing.
         for axis, back in enumerate(selection.restore):
-            if not bool((back == numpy.arange(selection.lengths[axis])).all() and len(back) == selection.lengths[axis]):
+            if not numpy.array_equal(back, numpy.arange(selection.lengths[axis])):
                 restore[axis] = back
     in_leaf = [_in_leaf(view, chain.axes, restore, selection.lengths) for view in views]
     asked: list[tuple[list[Any], frozenset[str]]] = []

@@ -229,7 +229,8 @@ class Summary:
             name: One of ``STATISTICS``.
             dtype: Type that the user asked for.
             ddof: Delta degrees of freedom of variances.
-            sizes: How many values there are for each element of the result, those included that were skipped.
+            sizes: How many values there are for each element of the result, those included that were skipped; an
+                array that broadcasts to it.
 
         Returns:
             An array of the summary's shape and the dtype that numpy would give it.
@@ -409,7 +410,12 @@ def _merged(a: Mapping[str, Array], b: Mapping[str, Array], skip_nan: bool) -> d
             share = b["count"] / count
             difference = (b["mean"] - a["mean"]) + (b["mean_low"] - a["mean_low"])
             mean, error = _two_sum(a["mean"], difference * share)
-            merged["mean"], merged["mean_low"] = mean, a["mean_low"] + error
+            low = a["mean_low"] + error
+            first = a["count"] == 0
+            if first.any():
+                # To add it to 0 would lose what rounding took.
+                mean, low = numpy.where(first, b["mean"], mean), numpy.where(first, b["mean_low"], low)
+            merged["mean"], merged["mean_low"] = mean, low
             merged["m2"] = a["m2"] + b["m2"] + _squared(difference) * (a["count"] * share)
         if "min" in b:
             # Where nothing has been counted, the identity stands.
@@ -532,7 +538,7 @@ def _moments(
     """Of values in the accumulator's type, whose sum is known."""
     count = numpy.maximum(count, 1)
     mean = pair[0] / count
-    deviation = work - mean
+    deviation = numpy.asarray(work - mean)
     if missing is not None:
         deviation[missing] = 0
     # What the mean lost by rounding: the deviations would add up to 0 otherwise.
