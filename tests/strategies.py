@@ -274,3 +274,94 @@ def sparse_cases(draw: st.DrawFn, values: st.SearchStrategy[str] | None = None) 
         options["shuffle"] = draw(st.booleans())
         options["fletcher32"] = draw(st.booleans())
     return SparseCase(matrix, options)
+
+
+#: What operations there are for a tree; each takes a draw and an array.
+_UNARY = ["log1p", "sqrt", "absolute", "negative", "exp", "sign", "floor", "expm1", "arctan"]
+_ARGUMENTS = ["add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power"]
+_COMPARISONS = ["greater", "less_equal", "equal", "not_equal", "logical_and", "logical_or"]
+
+
+def _operand(draw: st.DrawFn, shape: tuple[int, ...], name: str) -> Any:
+    """A number, or a vector along an axis."""
+    rng = numpy.random.default_rng(draw(st.integers(0, 99)))
+    if name == "power":
+        return draw(st.sampled_from([1, 2, 3, 2.0]))
+    kind = draw(st.sampled_from(["integer", "float", "numpy", "last", "axis", "axis"]))
+    if kind == "integer":
+        return draw(st.integers(0, 3))
+    if kind == "float":
+        return draw(st.sampled_from([0.0, 0.5, 2.0, -1.5]))
+    if kind == "numpy":
+        return draw(st.sampled_from([numpy.float32(1.5), numpy.int8(2), numpy.uint16(1)]))
+    axis = len(shape) - 1 if kind == "last" else draw(st.integers(0, len(shape) - 1))
+    values = rng.integers(0, 4, shape[axis])
+    values = values / 2 if draw(st.booleans()) else values.astype(draw(st.sampled_from(["i8", "u1"])))
+    return values if kind == "last" else values.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+
+
+@st.composite
+def trees(draw: st.DrawFn, arrays: Any, most: int = 5) -> Any:
+    """A tree of delayed operations on some arrays of the same shape."""
+    tree = draw(st.sampled_from(arrays))
+    joined = False
+    for _ in range(draw(st.integers(0, most))):
+        operation = draw(
+            st.sampled_from(
+                ["unary", "argument", "argument", "compare", "cast", "round", "T", "subset", "binary", "join"]
+            )
+        )
+        if operation == "unary":
+            name = draw(st.sampled_from(_UNARY))
+            if tree.dtype == bool:
+                tree = tree * 2
+            elif name == "negative":
+                tree = -tree
+            else:
+                tree = getattr(numpy, name)(tree)
+        elif operation in ("argument", "compare"):
+            name = draw(st.sampled_from(_ARGUMENTS if operation == "argument" else _COMPARISONS))
+            value = _operand(draw, tree.shape, name)
+            if tree.dtype == bool and name in ("subtract", "power"):
+                name = "add"
+            if getattr(value, "shape", None) == tree.shape and tree.dtype == bool and name == "subtract":
+                continue
+            tree = (
+                getattr(numpy, name)(value, tree)
+                if draw(st.booleans()) and name != "power"
+                else getattr(numpy, name)(tree, value)
+            )
+        elif operation == "cast":
+            tree = tree.astype(numpy.dtype(draw(st.sampled_from(["f4", "f8", "f8"]))))
+        elif operation == "round":
+            if tree.dtype != bool:
+                tree = numpy.round(tree, decimals=draw(st.integers(0, 2)))
+        elif operation == "T":
+            tree = tree.T
+        elif operation == "subset":
+            axis = draw(st.integers(0, len(tree.shape) - 1))
+            extent = tree.shape[axis]
+            index: Any = slice(*sorted([draw(st.integers(0, extent)), draw(st.integers(0, extent))]))
+            if extent and draw(st.booleans()):
+                index = draw(st.lists(st.integers(0, extent - 1), max_size=extent + 2))
+                index = numpy.array(index, dtype=int)
+            subset = tree[tuple(index if i == axis else slice(None) for i in range(len(tree.shape)))]
+            # delayedarray cannot evaluate nothing of arrays that were joined.
+            if not (joined and 0 in subset.shape):
+                tree = subset
+        elif operation == "binary":
+            other = draw(st.sampled_from([*arrays, *[array * 2 for array in arrays]]))
+            if other.shape != tree.shape:
+                other = tree
+            name = draw(st.sampled_from(["add", "multiply", "greater", "divide"]))
+            tree = getattr(numpy, name)(tree, other)
+        elif 0 not in tree.shape:
+            joined = True
+            axis = draw(st.integers(0, len(tree.shape) - 1))
+            fitting = [
+                other
+                for other in [*arrays, *[array.T for array in arrays]]
+                if all(a == b for i, (a, b) in enumerate(zip(other.shape, tree.shape, strict=True)) if i != axis)
+            ]
+            tree = numpy.concatenate((tree, draw(st.sampled_from([*fitting, tree]))), axis=axis)
+    return tree

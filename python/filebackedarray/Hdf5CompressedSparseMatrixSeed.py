@@ -25,9 +25,11 @@ from delayedarray import Subset as DelayedSubset
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._dask import dask_array
+from ._delayed import FileBackedArray
 from ._engine import Matrix, engine
 from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._names import engine_name, engine_path
+from ._reductions import Reductions
 from ._subset import Axis, Subset, select
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5CompressedSparseMatrixSeed:
+class Hdf5CompressedSparseMatrixSeed(Reductions):
     """A compressed sparse matrix in an HDF5 file, as the seed of a
     :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
@@ -302,7 +304,7 @@ def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatr
     return dask_array(x, _chunks(x))
 
 
-class Hdf5CompressedSparseMatrix(DelayedArray):  # type: ignore[misc]
+class Hdf5CompressedSparseMatrix(FileBackedArray):
     """A compressed sparse matrix in an HDF5 file as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(

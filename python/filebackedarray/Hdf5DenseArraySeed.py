@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 from delayedarray import (
-    DelayedArray,
     chunk_grid,
     chunk_shape_to_grid,
     create_dask_array,
@@ -18,9 +17,11 @@ from delayedarray import (
 )
 
 from ._dask import dask_array
+from ._delayed import FileBackedArray
 from ._engine import engine
 from ._memory import allocate, convert, engine_dtype
 from ._names import engine_name, engine_path
+from ._reductions import Reductions
 from ._subset import Selection, Subset, select
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5DenseArraySeed:
+class Hdf5DenseArraySeed(Reductions):
     """A dense HDF5 dataset, as the seed of a :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
     The seed holds no open file: the path is opened for each read, so that the file can be used, replaced or removed
@@ -207,7 +208,7 @@ def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Ar
     return dask_array(x, x._chunks)
 
 
-class Hdf5DenseArray(DelayedArray):  # type: ignore[misc]
+class Hdf5DenseArray(FileBackedArray):
     """A dense HDF5 dataset as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(self, path: str | os.PathLike[str] | Hdf5DenseArraySeed, name: str | None, **kwargs: Any) -> None:

@@ -7,6 +7,8 @@ from importlib.metadata import version as _version
 
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
+from ._delayed import FileBackedArray
+from ._summarize import QualityControl, Statistics, quality_control, summarize
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -16,14 +18,19 @@ except _PackageNotFoundError:  # imported from a source tree that was never inst
     __version__ = "unknown"
 
 __all__ = [
+    "FileBackedArray",
     "Hdf5CompressedSparseMatrix",
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
+    "QualityControl",
+    "Statistics",
     "__version__",
     "get_num_threads",
+    "quality_control",
     "set_cache_budget",
     "set_num_threads",
+    "summarize",
 ]
 
 if not _core.OPTIMISED:

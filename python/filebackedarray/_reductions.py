@@ -1,0 +1,458 @@
+"""Statistics as methods of arrays and seeds."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
+import numpy.typing
+from delayedarray import DelayedArray, is_masked
+from numpy.exceptions import AxisError
+
+from ._progress import Progress, Report, reporting, share
+
+if TYPE_CHECKING:
+    from ._blocks import Along, View
+    from ._statistics import Summary
+    from ._trees import Node
+
+Array = numpy.typing.NDArray[Any]
+Axes = "int | Sequence[int] | None"
+
+
+class Request(NamedTuple):
+    """Several statistics over the same axes."""
+
+    along: tuple[Along, ...]
+    """What becomes of each axis."""
+    names: tuple[str, ...]
+
+
+def normalized_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that an ``axis`` argument means.
+
+    Args:
+        axis: An integer, several, or None for all.
+        ndim: Number of dimensions.
+
+    Returns:
+        Axes from 0 on, in the order given.
+
+    Raises:
+        AxisError: If there is no such axis.
+        ValueError: If one is given twice.
+        TypeError: If they are not integers.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = []
+    for one in given:
+        number = operator.index(one)
+        if not -ndim <= number < ndim:
+            raise AxisError(number, ndim)
+        axes.append(number % ndim)
+    if len(set(axes)) < len(axes):
+        raise ValueError("duplicate value in 'axis'")
+    return tuple(axes)
+
+
+def compute(
+    tree: Any,
+    requests: Sequence[Request],
+    *,
+    dtype: Any = None,
+    ddof: float = 0,
+    progress: Progress = None,
+    buffer_size: int | None = None,
+) -> list[dict[str, Array]]:
+    """Statistics of an array, in as few sweeps over it as can be: one, unless NaN is skipped for some only.
+
+    Args:
+        tree: A seed or a delayed operation.
+        requests: What is wanted.
+        dtype: Of sums, means and variances.
+        ddof: Of variances.
+        progress: See :py:func:`reporting`.
+        buffer_size: Bytes of a block.
+
+    Returns:
+        For each request, an array for each statistic; axes that were reduced have an extent of 1.
+
+    Raises:
+        TypeError: If the array is not of numbers.
+    """
+    from ._statistics import STATISTICS, element_dtype, native, result_dtype
+    from ._trees import CastNode, compiled
+
+    wished = None if dtype is None else native(dtype)
+    names = [name for request in requests for name in request.names]
+    kind = numpy.dtype(tree.dtype)
+    if kind.kind not in "biufc":
+        raise TypeError(f"there is no {names[0]} of an array of type {kind}: it should be of numbers or booleans")
+    node = compiled(tree)
+    # What is converted how, and with or without NaN: each takes a sweep of its own.
+    sweeps: dict[tuple[Any, bool], list[tuple[int, str]]] = {}
+    for number, request in enumerate(requests):
+        for name in request.names:
+            statistic = STATISTICS[name]
+            if statistic.has_dtype:
+                result_dtype(name, node.dtype, wished)
+            elements = element_dtype(name, node.dtype, wished)
+            skip_nan = statistic.skips_nan and node.dtype.kind in "fc"
+            sweeps.setdefault((elements, skip_nan), []).append((number, name))
+    results: list[dict[str, Array]] = [{} for _ in requests]
+    with reporting(progress, names[0] if len(set(names)) == 1 else "statistics") as report:
+        for turn, ((elements, skip_nan), wanted) in enumerate(sweeps.items()):
+            swept = node if elements == node.dtype else CastNode(_without_nan(node, skip_nan, elements), elements)
+            numbers = sorted({number for number, _ in wanted})
+            views = [_view(requests[number], [name for n, name in wanted if n == number]) for number in numbers]
+            part = share(report, turn, 1, len(sweeps)) if len(sweeps) > 1 else report
+            for number, view, summary in zip(
+                numbers, views, sweep(swept, views, skip_nan, part, buffer_size), strict=True
+            ):
+                counts = _sizes(view, node.shape)
+                for n, name in wanted:
+                    if n == number:
+                        results[number][name] = summary.finish(name, wished, ddof, counts)
+    return [{name: result[name] for name in request.names} for request, result in zip(requests, results, strict=True)]
+
+
+def _view(request: Request, names: Sequence[str]) -> View:
+    from ._blocks import View
+    from ._statistics import STATISTICS
+
+    return View(request.along, frozenset(STATISTICS[name].wanted for name in names))
+
+
+def _sizes(view: View, shape: Sequence[int]) -> Array:
+    from ._blocks import sizes
+
+    return sizes(view, shape)
+
+
+def _without_nan(node: Node, skip_nan: bool, dtype: Any) -> Node:
+    """With zeros instead of NaN, where NaN would become any integer."""
+    from ._trees import UnaryNode
+
+    if not skip_nan or dtype.kind in "fc":
+        return node
+
+    def zeroed(values: Array, out: Array | None = None) -> Array:
+        return numpy.where(numpy.isnan(values), numpy.zeros((), values.dtype), values)
+
+    return UnaryNode(node, zeroed)
+
+
+def sweep(
+    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, buffer_size: int | None = None
+) -> list[Summary]:
+    """Sum up an array, in the engine where that can do it, and by blocks otherwise.
+
+    Args:
+        node: The array.
+        views: The results that are wanted.
+        skip_nan: Whether not to count NaN.
+        report: Called now and then.
+        buffer_size: Bytes of a block.
+
+    Returns:
+        A summary for each view.
+    """
+    from ._blocks import Groups, block_sweep, result_shape
+    from ._engine_reduce import engine_sweep
+    from ._statistics import Summary
+    from ._trees import CombineNode
+
+    if isinstance(node, CombineNode) and len(node.parts) > 1 and 0 not in node.shape:
+        # Each part has chunks of its own.
+        totals = [Summary.empty(result_shape(view, node.shape), node.dtype, view.wanted, skip_nan) for view in views]
+        extent = node.shape[node.along]
+        for part, start in zip(node.parts, node.starts, strict=True):
+            length = part.shape[node.along]
+            within = []
+            for view in views:
+                axes = list(view.axes)
+                groups = axes[node.along]
+                if isinstance(groups, Groups):
+                    axes[node.along] = groups._replace(labels=groups.labels[start : start + length])
+                within.append(view._replace(axes=tuple(axes)))
+            for total, view, summary in zip(
+                totals,
+                views,
+                sweep(part, within, skip_nan, share(report, start, length, extent), buffer_size),
+                strict=True,
+            ):
+                where: list[Any] = [slice(None)] * len(node.shape)
+                if view.axes[node.along] == "keep":
+                    where[node.along] = slice(start, start + length)
+                total.merge(summary, tuple(where))
+        return totals
+    swept = engine_sweep(node, views, skip_nan, report) if 0 not in node.shape else None
+    return block_sweep(node, views, skip_nan, report, buffer_size) if swept is None else swept
+
+
+_THEIRS = ("sum", "mean", "var", "any", "all")
+"""What delayedarray knows itself, and does for masked arrays."""
+
+
+def reduce(
+    x: Any,
+    name: str,
+    axis: Any,
+    *,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    buffer_size: int | None = None,
+    progress: Progress = None,
+) -> Any:
+    """A statistic over some axes.
+
+    Args:
+        x: A delayed array, or a seed.
+        name: Of the statistic.
+        axis: Over which; None for all.
+        dtype: Of the result.
+        ddof: Delta degrees of freedom.
+        keepdims: Whether axes that are reduced stay, with an extent of 1.
+        buffer_size: Bytes of a block.
+        progress: Whether to show how far it is.
+
+    Returns:
+        An array; a scalar if no axis is left.
+    """
+    tree = x.seed if isinstance(x, DelayedArray) else x
+    shape = tuple(tree.shape)
+    axes = normalized_axes(axis, len(shape))
+    if isinstance(x, DelayedArray) and is_masked(tree):
+        if name not in _THEIRS or keepdims:
+            raise NotImplementedError(f"masked arrays have no {name}() here{' with keepdims' if keepdims else ''}")
+        arguments: dict[str, Any] = {"axis": None if axis is None else axes, "dtype": dtype, "buffer_size": buffer_size}
+        if name == "var":
+            arguments["ddof"] = ddof
+        return getattr(DelayedArray(tree), name)(**arguments)
+    along: tuple[Along, ...] = tuple("reduce" if number in axes else "keep" for number in range(len(shape)))
+    request = Request(along, (name,))
+    result = compute(tree, [request], dtype=dtype, ddof=ddof, progress=progress, buffer_size=buffer_size)[0][name]
+    if not keepdims:
+        result = numpy.squeeze(result, axis=axes)
+    return result if result.ndim else result[()]
+
+
+class Reductions:
+    """Statistics of an array, computed along its chunks.
+
+    Nothing is read before a method is called; then the file is gone through once, in constant memory. Where the array
+    is a file's, or a subset, transpose or conversion of it, the engine does it all; otherwise numpy works on blocks.
+    Results have the types that numpy gives them, and the same bits whatever the number of threads.
+    """
+
+    def sum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Sum over some axes, as :py:meth:`numpy.ndarray.sum`.
+
+        Args:
+            axis: One axis or several, which may be negative; None for all.
+            dtype: Type of the result. Integers are added up modulo two to the power of their bits.
+            buffer_size: Size of a block in bytes, where blocks are used.
+            keepdims: Whether the axes stay in the result, with an extent of 1.
+            progress: True to show a bar, or a function to call with what is done and what there is to do.
+
+        Returns:
+            An array; a scalar if no axis is left.
+
+        Raises:
+            numpy.exceptions.AxisError: If there is no such axis.
+            ValueError: If an axis is given twice.
+            TypeError: If the array is of strings.
+            FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
+        """
+        return reduce(self, "sum", axis, dtype=dtype, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def mean(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Mean over some axes, as :py:meth:`numpy.ndarray.mean`. For arguments and errors see :py:meth:`sum`."""
+        return reduce(self, "mean", axis, dtype=dtype, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def var(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        ddof: float = 0,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Variance over some axes, as :py:meth:`numpy.ndarray.var`, in one sweep that is as accurate as numpy's two.
+
+        For other arguments and errors see :py:meth:`sum`.
+
+        Args:
+            axis: One axis or several; None for all.
+            dtype: Type of the result, a floating-point one.
+            ddof: What to subtract from the number of elements in the divisor.
+            buffer_size: Size of a block in bytes.
+            keepdims: Whether the axes stay.
+            progress: Whether to show it.
+
+        Returns:
+            An array; a scalar if no axis is left.
+        """
+        return reduce(
+            self, "var", axis, dtype=dtype, ddof=ddof, keepdims=keepdims, buffer_size=buffer_size, progress=progress
+        )
+
+    def std(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        ddof: float = 0,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Standard deviation over some axes, as :py:meth:`numpy.ndarray.std`. See :py:meth:`var`."""
+        return reduce(
+            self, "std", axis, dtype=dtype, ddof=ddof, keepdims=keepdims, buffer_size=buffer_size, progress=progress
+        )
+
+    def min(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """Smallest value over some axes, as :py:meth:`numpy.ndarray.min`: NaN where there is one.
+
+        For arguments and errors see :py:meth:`sum`; there is a ValueError for axes without elements.
+        """
+        return reduce(self, "min", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def max(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """Largest value over some axes, as :py:meth:`numpy.ndarray.max`. See :py:meth:`min`."""
+        return reduce(self, "max", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def ptp(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """Difference of largest and smallest value, as :py:func:`numpy.ptp`. See :py:meth:`min`."""
+        return reduce(self, "ptp", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def any(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Whether any value is not zero, as :py:meth:`numpy.ndarray.any`.
+
+        For arguments and errors see :py:meth:`sum`; the result is of booleans, unless ``dtype`` says otherwise.
+        """
+        result = reduce(self, "any", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+        return result if dtype is None else result.astype(dtype)
+
+    def all(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Whether no value is zero, as :py:meth:`numpy.ndarray.all`; implicit zeros count. See :py:meth:`any`."""
+        result = reduce(self, "all", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+        return result if dtype is None else result.astype(dtype)
+
+    def count_nonzero(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """How many values are not zero, as :py:func:`numpy.count_nonzero`. For arguments see :py:meth:`sum`."""
+        return reduce(self, "count_nonzero", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def nansum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Sum of what is not NaN, as :py:func:`numpy.nansum`. See :py:meth:`sum`."""
+        return reduce(self, "nansum", axis, dtype=dtype, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def nanmean(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Mean of what is not NaN, as :py:func:`numpy.nanmean`. See :py:meth:`sum`."""
+        return reduce(self, "nanmean", axis, dtype=dtype, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def nanvar(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        ddof: float = 0,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Variance of what is not NaN, as :py:func:`numpy.nanvar`. See :py:meth:`var`."""
+        return reduce(
+            self, "nanvar", axis, dtype=dtype, ddof=ddof, keepdims=keepdims, buffer_size=buffer_size, progress=progress
+        )
+
+    def nanstd(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        ddof: float = 0,
+        buffer_size: int | None = None,
+        *,
+        keepdims: bool = False,
+        progress: Progress = None,
+    ) -> Any:
+        """Standard deviation of what is not NaN, as :py:func:`numpy.nanstd`. See :py:meth:`var`."""
+        return reduce(
+            self, "nanstd", axis, dtype=dtype, ddof=ddof, keepdims=keepdims, buffer_size=buffer_size, progress=progress
+        )
+
+    def nanmin(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """Smallest of what is not NaN, as :py:func:`numpy.nanmin`. See :py:meth:`min`."""
+        return reduce(self, "nanmin", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
+
+    def nanmax(
+        self, axis: Any = None, buffer_size: int | None = None, *, keepdims: bool = False, progress: Progress = None
+    ) -> Any:
+        """Largest of what is not NaN, as :py:func:`numpy.nanmax`. See :py:meth:`min`."""
+        return reduce(self, "nanmax", axis, keepdims=keepdims, buffer_size=buffer_size, progress=progress)
