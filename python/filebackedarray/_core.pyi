@@ -1,7 +1,7 @@
 """The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import numpy
@@ -20,6 +20,7 @@ __all__ = [
     "before_fork",
     "get_num_threads",
     "inspect",
+    "multiply_dense",
     "only_this_file",
     "read_dense",
     "read_path",
@@ -33,6 +34,16 @@ OPTIMISED: Final[bool]
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
+def multiply_dense(
+    path: _Path,
+    name: bytes,
+    selection: Sequence[_Axis],
+    transposed: bool,
+    dtype: str,
+    right: _Array,
+    out: _Array,
+    progress: Callable[[int, int], object] | None,
+) -> None: ...
 def read_strings(path: _Path, name: bytes, selection: Sequence[_Axis]) -> list[bytes]: ...
 def only_this_file() -> None: ...
 def before_fork() -> None: ...
@@ -96,3 +107,12 @@ class SparseMatrix:
         self, selection: Sequence[_Axis], dtype: str, index_dtype: str, by_column: bool
     ) -> tuple[numpy.typing.NDArray[numpy.uint64], _Array, _Array]: ...
     def read_dense(self, selection: Sequence[_Axis], dtype: str, out: _Bytes) -> None: ...
+    def multiply(
+        self,
+        selection: Sequence[_Axis],
+        transposed: bool,
+        dtype: str,
+        right: _Array,
+        out: _Array,
+        progress: Callable[[int, int], object] | None,
+    ) -> bool: ...

@@ -8,12 +8,14 @@
 #[allow(unsafe_code)]
 mod arrays;
 mod errors;
+mod product;
 mod request;
 mod selection;
 
 use std::path::PathBuf;
 
-use filebackedarray::sparse::{self, Array, Matrix, Types};
+use filebackedarray::product::multiply_dense as multiply;
+use filebackedarray::sparse::{self, Array, Matrix, Outcome, Types};
 use filebackedarray::{ElementType, dense, fork};
 use numpy::{PyArray1, PyReadwriteArray1, PyUntypedArray};
 use pyo3::prelude::*;
@@ -21,6 +23,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::arrays::Memory;
 use crate::errors::raise;
+use crate::product::{Factor, Product};
 use crate::selection::axes;
 
 /// Shape, dtype and chunk shape (`None` without chunks) of a dataset.
@@ -50,6 +53,31 @@ fn read_dense(
     let target = ElementType::from_numpy(dtype).map_err(raise)?;
     let mut out = Memory::new(out)?;
     request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn multiply_dense(
+    py: Python<'_>,
+    path: PathBuf,
+    name: &[u8],
+    selection: [Bound<'_, PyAny>; 2],
+    transposed: bool,
+    dtype: &str,
+    right: Factor<'_>,
+    out: Product<'_>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    let selection = axes(&selection)?;
+    let left = product::left(&selection, transposed, dtype)?;
+    product::multiply(
+        py,
+        right,
+        out,
+        progress,
+        |right, control, progress| multiply(&path, name, &left, right, control, progress),
+        |right, control, progress| multiply(&path, name, &left, right, control, progress),
+    )
 }
 
 /// The bytes of variable-length strings, in C order.
@@ -114,6 +142,31 @@ impl SparseMatrix {
         (pointers, result.indices.into_array(py), result.values.into_array(py)).into_pyobject(py)
     }
 
+    /// Whether it was multiplied: not where duplicates have to be added up in a narrow type first.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        &self,
+        py: Python<'_>,
+        selection: [Bound<'_, PyAny>; 2],
+        transposed: bool,
+        dtype: &str,
+        right: Factor<'_>,
+        out: Product<'_>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<bool> {
+        let selection = axes(&selection)?;
+        let left = product::left(&selection, transposed, dtype)?;
+        let outcome = product::multiply(
+            py,
+            right,
+            out,
+            progress,
+            |right, control, progress| sparse::multiply(&self.0, &left, right, control, progress),
+            |right, control, progress| sparse::multiply(&self.0, &left, right, control, progress),
+        )?;
+        Ok(outcome == Outcome::Done)
+    }
+
     fn read_dense(
         &self,
         py: Python<'_>,
@@ -165,8 +218,8 @@ fn only_this_file() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, only_this_file, read_dense,
-        read_path, read_strings, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, multiply_dense, only_this_file,
+        read_dense, read_path, read_strings, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -27,6 +27,7 @@ mod selection;
 mod source;
 
 pub mod dense;
+pub mod product;
 pub mod sparse;
 // The two modules with unsafe code: calls of a C library, and writes by many threads to one array.
 #[allow(unsafe_code)]

@@ -1,5 +1,7 @@
 //! Selections: for each axis of a dataset, the indices that are asked for.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// The indices of one axis, strictly increasing.
@@ -94,6 +96,20 @@ impl Axis {
                 }
                 None
             }
+        }
+    }
+
+    /// The indices at these positions, which must be inside.
+    #[must_use]
+    pub(crate) fn part(&self, positions: Range<usize>) -> Self {
+        match self {
+            Self::Range { start, step, .. } => Self::Range {
+                start: start + step * positions.start as u64,
+                len: positions.len(),
+                step: *step,
+            },
+            Self::Indices(indices) => Self::Indices(indices[positions].to_vec()),
+            Self::Runs(_) => Self::Indices(positions.filter_map(|position| self.get(position)).collect()),
         }
     }
 

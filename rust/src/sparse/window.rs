@@ -47,7 +47,7 @@ pub(super) struct Window {
 }
 
 /// Where an index of the secondary axis goes.
-enum Filter<'a> {
+pub(super) enum Filter<'a> {
     /// To itself; an index outside of the axis is an error.
     All { extent: u64 },
     /// To its distance from the first.
@@ -59,7 +59,7 @@ enum Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn new(secondary: &'a Axis, extent: u64) -> Self {
+    pub(super) fn new(secondary: &'a Axis, extent: u64) -> Self {
         match *secondary {
             _ if secondary.is_all(extent) => Self::All { extent },
             Axis::Range { start, len, step: 1 } => Self::Range { start, len: len as u64 },
@@ -79,7 +79,7 @@ impl<'a> Filter<'a> {
     ///
     /// # Errors
     /// The number of the first index outside of the axis, if all of the axis is selected.
-    fn apply<I: Copy + Into<u64>>(
+    pub(super) fn apply<I: Copy + Into<u64>>(
         &self,
         indices: &[I],
         mut hit: impl FnMut(usize, u64),
