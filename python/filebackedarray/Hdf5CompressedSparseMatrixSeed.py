@@ -25,6 +25,7 @@ from delayedarray import Subset as DelayedSubset
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._dask import dask_array
+from ._delayed import Products
 from ._engine import Matrix, engine
 from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._names import engine_name, engine_path
@@ -302,7 +303,7 @@ def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatr
     return dask_array(x, _chunks(x))
 
 
-class Hdf5CompressedSparseMatrix(DelayedArray):  # type: ignore[misc]
+class Hdf5CompressedSparseMatrix(Products, DelayedArray):  # type: ignore[misc]
     """A compressed sparse matrix in an HDF5 file as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(

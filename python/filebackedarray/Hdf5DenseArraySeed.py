@@ -18,6 +18,7 @@ from delayedarray import (
 )
 
 from ._dask import dask_array
+from ._delayed import Products
 from ._engine import engine
 from ._memory import allocate, convert, engine_dtype
 from ._names import engine_name, engine_path
@@ -207,7 +208,7 @@ def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Ar
     return dask_array(x, x._chunks)
 
 
-class Hdf5DenseArray(DelayedArray):  # type: ignore[misc]
+class Hdf5DenseArray(Products, DelayedArray):  # type: ignore[misc]
     """A dense HDF5 dataset as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(self, path: str | os.PathLike[str] | Hdf5DenseArraySeed, name: str | None, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import version as _version
 
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
+from ._products import as_linear_operator
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -21,6 +22,7 @@ __all__ = [
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
     "__version__",
+    "as_linear_operator",
     "get_num_threads",
     "set_cache_budget",
     "set_num_threads",
