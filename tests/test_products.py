@@ -378,6 +378,34 @@ def test_progress(tmp_path: Path, kind: str) -> None:
         matmul(x, numpy.ones((x.shape[1], 2)), progress=stop)
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy
+import filebackedarray
+x = filebackedarray.Hdf5CompressedSparseMatrix(sys.argv[1], "m", (20_000, 3_000), True)
+right = numpy.ones((3_000, 2_000))
+sent = []
+def send():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.3, send).start()
+try:
+    x @ right
+except KeyboardInterrupt:
+    print(time.monotonic() - sent[0])
+"""
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as handle:
+        indices = numpy.tile(numpy.arange(1000) * 20, 3_000)
+        handle.create_dataset("m/indices", data=indices.astype("i4"), chunks=(100_000,))
+        handle.create_dataset("m/data", data=numpy.ones(len(indices), "i4"), chunks=(100_000,))
+        handle["m/indptr"] = numpy.arange(3_001) * 1000
+    assert float(run_python(INTERRUPTED, path)) < 2
+
+
 def test_untrusted_files(tmp_path: Path) -> None:
     matrix = random_compressed((60, 50), True)
     matrix.write(tmp_path / "m.h5")

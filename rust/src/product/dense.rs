@@ -154,12 +154,13 @@ impl Sweep<'_> {
         control: &Control<'_>,
     ) -> Result<()> {
         let parts = current.map_or_else(Vec::new, |(block, loaded)| self.parts(block, &loaded.values, right));
-        let Some(((rows, columns), Loaded { values, via })) = next else {
+        let Some((block, loaded)) = next else {
             return pool::for_each(control, parts.len(), |(): &mut (), number| {
                 parts[number].lock().unwrap_or_else(PoisonError::into_inner).multiply();
                 Ok(())
             });
         };
+        let ((rows, columns), Loaded { values, via }) = (block, loaded);
         let plan = Plan::new(
             self.reader.grid().clone(),
             &[self.left.rows.part(rows.clone()), self.left.columns.part(columns.clone())],
@@ -177,13 +178,11 @@ impl Sweep<'_> {
         let output = Output::new(buffer, &plan, Kernel::new(stored, target)?)?;
         let sweep = self.reader.sweep(&plan);
         pool::for_each(control, parts.len() + plan.jobs(), |scratch: &mut Lent, number| {
-            match number.checked_sub(parts.len()) {
-                Some(job) => sweep.copy(job, &output, scratch.get()),
-                None => {
-                    parts[number].lock().unwrap_or_else(PoisonError::into_inner).multiply();
-                    Ok(())
-                }
+            if let Some(job) = number.checked_sub(parts.len()) {
+                return sweep.copy(job, &output, scratch.get());
             }
+            parts[number].lock().unwrap_or_else(PoisonError::into_inner).multiply();
+            Ok(())
         })?;
         output.finish()?;
         if twice {

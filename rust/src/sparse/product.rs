@@ -332,7 +332,7 @@ struct Parts<'a, N, I> {
     width: usize,
     /// Where bands end among the secondary axis' indices, if there are several.
     bands: Vec<u64>,
-    parts: Vec<Mutex<Part<'a, N>>>,
+    jobs: Vec<Mutex<Part<'a, N>>>,
 }
 
 /// Rows of the result, and what is added to them.
@@ -356,7 +356,7 @@ impl<'a, N: Number, I: Index> Parts<'a, N, I> {
     ) -> Result<Self> {
         let width = right.width;
         let mut made =
-            Self { window, filter, right: right.values, width, bands: Vec::new(), parts: Vec::new() };
+            Self { window, filter, right: right.values, width, bands: Vec::new(), jobs: Vec::new() };
         if width == 0 || window.segments.is_empty() || secondary.is_empty() {
             return Ok(made);
         }
@@ -371,9 +371,9 @@ impl<'a, N: Number, I: Index> Parts<'a, N, I> {
         let edge = |position: usize| secondary.get(position).unwrap_or(u64::MAX);
         if gathers {
             made.bands = (0..secondary.len()).step_by(band_rows).map(|at| edge(at + band_rows)).collect();
-            made.parts = by_segments(&window.segments, window.indices.len(), 2 * threads, width, right.out);
+            made.jobs = by_segments(&window.segments, window.indices.len(), 2 * threads, width, right.out);
         } else {
-            made.parts = right
+            made.jobs = right
                 .out
                 .chunks_mut(band_rows * width)
                 .enumerate()
@@ -389,11 +389,11 @@ impl<'a, N: Number, I: Index> Parts<'a, N, I> {
     }
 
     fn len(&self) -> usize {
-        self.parts.len()
+        self.jobs.len()
     }
 
     fn multiply(&self, number: usize) {
-        let mut part = self.parts[number].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut part = self.jobs[number].lock().unwrap_or_else(PoisonError::into_inner);
         let Part { segments, band, first, out } = &mut *part;
         let segments = &self.window.segments[segments.clone()];
         match band {
