@@ -30,6 +30,8 @@ from sizes import (
     LIMITS,
     OURS,
     OURS_ON_ONE,
+    PRODUCT_COLUMNS,
+    SEED,
     SPARSE_GROUP,
     TWIN_GROUP,
     ZARR_CODECS,
@@ -89,6 +91,25 @@ class Peer:
         """Load the sparse matrix whole, as scipy's CSC matrix."""
         raise NotImplementedError
 
+    def sparse_product(self, path: Path, selections: Selections) -> Read:
+        """Multiply the sparse matrix with some columns."""
+        return self._multiply_sparse(path, transposed=False, right=_factor(self.size.cells, PRODUCT_COLUMNS))
+
+    def sparse_product_transposed(self, path: Path, selections: Selections) -> Read:
+        """Multiply the sparse matrix's transpose with some columns."""
+        return self._multiply_sparse(path, transposed=True, right=_factor(self.size.genes, PRODUCT_COLUMNS))
+
+    def sparse_product_vector(self, path: Path, selections: Selections) -> Read:
+        """Multiply the sparse matrix with a vector."""
+        return self._multiply_sparse(path, transposed=False, right=_factor(self.size.cells, 1)[:, 0])
+
+    def dense_product(self, path: Path, selections: Selections) -> Read:
+        """Multiply the dense dataset with some columns."""
+        raise NotImplementedError
+
+    def _multiply_sparse(self, path: Path, transposed: bool, right: Any) -> Read:
+        raise NotImplementedError
+
 
 class H5py(Peer):
     """h5py, with scipy to make a sparse matrix of what it read. It opens the file once per run."""
@@ -130,6 +151,15 @@ class H5py(Peer):
                 return [self._sparse.csc_matrix(parts, shape=tuple(group["shape"][...]))]
 
         return read
+
+    def dense_product(self, path: Path, selections: Selections) -> Read:
+        """Read all and multiply."""
+        read, right = self.dense(path, [(slice(None), slice(None))]), _factor(self.size.dense, PRODUCT_COLUMNS)
+        return lambda: [matrix @ right for matrix in read()]
+
+    def _multiply_sparse(self, path: Path, transposed: bool, right: Any) -> Read:
+        read = self.load(path, ())
+        return lambda: [(matrix.T if transposed else matrix) @ right for matrix in read()]
 
 
 class Hdf5array(Peer):
@@ -185,6 +215,16 @@ class Filebackedarray(Hdf5array):
         self._package.set_num_threads(threads)
         if self._package.get_num_threads() != threads:
             raise RuntimeError(f"asked for {threads} threads, which the package did not take")
+
+    def dense_product(self, path: Path, selections: Selections) -> Read:
+        """Multiply block by block."""
+        array = self._package.Hdf5DenseArray(str(path), DENSE_DATASET, native_order=True)
+        right = _factor(self.size.dense, PRODUCT_COLUMNS)
+        return lambda: [array @ right]
+
+    def _multiply_sparse(self, path: Path, transposed: bool, right: Any) -> Read:
+        matrix = self._matrix(path)
+        return lambda: [matrix.rmatmat(right) if transposed else matrix @ right]
 
     def forget(self) -> None:
         """Drop decoded chunks."""
@@ -311,6 +351,11 @@ def _fault_in(size: int, threads: int) -> float:
         pieces = [memory[at : at + share] for at in range(0, size, share)]
         list(pool.map(lambda piece: ctypes.memset(piece.ctypes.data, 1, piece.size), pieces))
         return perf_counter() - start
+
+
+def _factor(rows: int, columns: int) -> Any:
+    """Make what matrices are multiplied with: whole numbers, whose products are the same bits in any order."""
+    return np.random.default_rng([SEED, rows, columns]).integers(-8, 9, (rows, columns)).astype(np.float64)
 
 
 def _one_list(selection: Selection) -> tuple[Selection, Selection | None]:

@@ -28,6 +28,9 @@ ZARRS = tuple(f"zarr+zarrs {codec}" for codec in ZARR_CODECS)
 LIMIT = "limit"
 LIMITS = (LIMIT, "limit: decoding", "limit: inflating", "limit: page faults")
 
+#: Columns of the matrix that others are multiplied with.
+PRODUCT_COLUMNS = 50
+
 #: What is read along an axis: a slice, or increasing positions.
 Index = slice | Sequence[int]
 #: What is read: an index for each axis.
@@ -147,7 +150,7 @@ def work_items(size: Size) -> list[Work]:
     Returns:
         The work items, in the order of the table.
     """
-    return [*_compressed(size), *_contiguous(size), *_repeated(size), *_sparse(size)]
+    return [*_compressed(size), *_contiguous(size), *_repeated(size), *_sparse(size), *_products()]
 
 
 def _subsets(size: Size) -> dict[str, tuple[str, Selection]]:
@@ -296,6 +299,24 @@ def _sparse(size: Size) -> list[Work]:
             both,
             *((ALL, one(column)) for column in pick(size.cells, size.many)),
         ),
+    ]
+
+
+def _products() -> list[Work]:
+    """Products with a matrix, or a vector, in memory: out of core beside loading all and multiplying."""
+    by = f"with {PRODUCT_COLUMNS} columns"
+    return [
+        Work("product-sparse", f"CSC product {by}", "sparse", "sparse_product", (H5PY,), memory=True),
+        Work(
+            "product-sparse-transposed",
+            f"CSC transposed, product {by}",
+            "sparse",
+            "sparse_product_transposed",
+            (H5PY,),
+            memory=True,
+        ),
+        Work("product-sparse-vector", "CSC product with a vector", "sparse", "sparse_product_vector", (H5PY,)),
+        Work("product-dense", f"dense product {by}", "dense-100x100", "dense_product", (H5PY,), memory=True),
     ]
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
+from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
@@ -26,6 +27,7 @@ __all__ = [
     "QualityControl",
     "Statistics",
     "__version__",
+    "as_linear_operator",
     "get_num_threads",
     "quality_control",
     "set_cache_budget",

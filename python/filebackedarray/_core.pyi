@@ -26,6 +26,7 @@ __all__ = [
     "before_fork",
     "get_num_threads",
     "inspect",
+    "multiply_dense",
     "only_this_file",
     "read_dense",
     "read_path",
@@ -40,6 +41,16 @@ OPTIMISED: Final[bool]
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
+def multiply_dense(
+    path: _Path,
+    name: bytes,
+    selection: Sequence[_Axis],
+    transposed: bool,
+    dtype: str,
+    right: _Array,
+    out: _Array,
+    progress: Callable[[int, int], object] | None,
+) -> None: ...
 def read_strings(path: _Path, name: bytes, selection: Sequence[_Axis]) -> list[bytes]: ...
 def reduce_dense(
     path: _Path,
@@ -120,3 +131,12 @@ class SparseMatrix:
         skip_nan: bool,
         progress: _Progress | None = None,
     ) -> list[dict[str, _Array]]: ...
+    def multiply(
+        self,
+        selection: Sequence[_Axis],
+        transposed: bool,
+        dtype: str,
+        right: _Array,
+        out: _Array,
+        progress: Callable[[int, int], object] | None,
+    ) -> bool: ...

@@ -105,6 +105,26 @@ class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
 
         return rmatmul(self, other)
 
+    def matvec(self, other: Any) -> Any:
+        """Multiply with a vector."""
+        return self @ other
+
+    def matmat(self, other: Any) -> Any:
+        """Multiply with a matrix."""
+        return self @ other
+
+    def rmatvec(self, other: Any) -> Any:
+        """Multiply the conjugate transpose with a vector."""
+        from ._products import adjoint_matmul
+
+        return adjoint_matmul(self, other)
+
+    def rmatmat(self, other: Any) -> Any:
+        """Multiply the conjugate transpose with a matrix."""
+        from ._products import adjoint_matmul
+
+        return adjoint_matmul(self, other)
+
     __hash__ = None  # type: ignore[assignment]
 
 

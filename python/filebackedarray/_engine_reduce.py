@@ -111,11 +111,14 @@ def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Repo
             return None
         asked.append((axes, view.wanted))
     file_order = isinstance(leaf, SparseLeaf) or leaf.seed._native_order
+    if isinstance(leaf, SparseLeaf) and any(all(along == "keep" for along in axes) for axes, _ in asked):
+        # As many cells as the matrix has elements, most of them zero.
+        return None
     order = slice(None) if file_order else slice(None, None, -1)
     results = reduce(
         selection.axes[order],
         node.dtype.str,
-        [(tuple(axes[order]), wanted) for axes, wanted in asked],
+        [(tuple(axes[order]), sorted(wanted)) for axes, wanted in asked],
         skip_nan,
         report,
     )

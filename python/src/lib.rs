@@ -8,13 +8,15 @@
 #[allow(unsafe_code)]
 mod arrays;
 mod errors;
+mod product;
 mod reduce;
 mod request;
 mod selection;
 
 use std::path::PathBuf;
 
-use filebackedarray::sparse::{self, Array, Matrix, Types};
+use filebackedarray::product::multiply_dense as multiply;
+use filebackedarray::sparse::{self, Array, Matrix, Outcome, Types};
 use filebackedarray::{ElementType, dense, fork};
 use numpy::{PyArray1, PyReadwriteArray1, PyUntypedArray};
 use pyo3::prelude::*;
@@ -22,6 +24,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::Memory;
 use crate::errors::raise;
+use crate::product::{Factor, Product};
 use crate::selection::axes;
 
 /// Shape, dtype and chunk shape (`None` without chunks) of a dataset.
@@ -74,6 +77,31 @@ fn reduce_dense<'py>(
         dense::reduce(&path, name, &selection, target, &views, skip_nan, control)
     })?;
     reduce::results(py, results, target)
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn multiply_dense(
+    py: Python<'_>,
+    path: PathBuf,
+    name: &[u8],
+    selection: [Bound<'_, PyAny>; 2],
+    transposed: bool,
+    dtype: &str,
+    right: Factor<'_>,
+    out: Product<'_>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    let selection = axes(&selection)?;
+    let left = product::left(&selection, transposed, dtype)?;
+    product::multiply(
+        py,
+        right,
+        out,
+        progress,
+        |right, control| multiply(&path, name, &left, right, control),
+        |right, control| multiply(&path, name, &left, right, control),
+    )
 }
 
 /// The bytes of variable-length strings, in C order.
@@ -157,6 +185,31 @@ impl SparseMatrix {
         reduce::results(py, results, target)
     }
 
+    /// Whether it was multiplied: not where duplicates have to be added up in a narrow type first.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        &self,
+        py: Python<'_>,
+        selection: [Bound<'_, PyAny>; 2],
+        transposed: bool,
+        dtype: &str,
+        right: Factor<'_>,
+        out: Product<'_>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<bool> {
+        let selection = axes(&selection)?;
+        let left = product::left(&selection, transposed, dtype)?;
+        let outcome = product::multiply(
+            py,
+            right,
+            out,
+            progress,
+            |right, control| sparse::multiply(&self.0, &left, right, control),
+            |right, control| sparse::multiply(&self.0, &left, right, control),
+        )?;
+        Ok(outcome == Outcome::Done)
+    }
+
     fn read_dense(
         &self,
         py: Python<'_>,
@@ -208,8 +261,8 @@ fn only_this_file() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, only_this_file, read_dense,
-        read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, multiply_dense, only_this_file,
+        read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -29,6 +29,7 @@ mod source;
 mod units;
 
 pub mod dense;
+pub mod product;
 pub mod reduce;
 pub mod sparse;
 // The two modules with unsafe code: calls of a C library, and writes by many threads to one array.

@@ -21,6 +21,8 @@ pub(crate) enum Level<'a> {
 pub(crate) struct Cells<T: Number> {
     /// How many there are along each axis.
     lens: PerAxis<usize>,
+    /// There are zeros that the file does not have.
+    has_zeros: bool,
     sum: Option<Vec<T::Total>>,
     spread: Option<Vec<Moments>>,
     extremes: Option<Vec<Bounds<T>>>,
@@ -64,6 +66,7 @@ impl<T: Number> Cells<T> {
         let count = product(lens)?;
         Ok(Self {
             lens: lens.iter().copied().collect(),
+            has_zeros: counts.stored,
             sum: filled(wanted.sum, <Sum as Fold<T>>::EMPTY, count)?,
             spread: filled(wanted.moments, <Spread as Fold<T>>::EMPTY, count)?,
             extremes: filled(wanted.extremes, <Extremes as Fold<T>>::EMPTY, count)?,
@@ -167,15 +170,15 @@ impl<T: Number> Cells<T> {
                 let size = before * sizes.last().map_or(1, |last| last.get(number));
                 let stored = match (&self.stored, &self.spread) {
                     (Some(stored), _) => stored[cell],
-                    (None, Some(spread)) => spread[cell].count as u64,
-                    (None, None) => size,
+                    (None, Some(spread)) if self.has_zeros => spread[cell].count as u64,
+                    _ => size,
                 };
                 let zeros = size.saturating_sub(stored);
                 let present = self.present.as_ref().map_or(stored, |present| present[cell]);
                 statistics.count[place] = if skips_nan { present + zeros } else { size };
                 if let (Some(moments), Some((mean, m2))) = (&mut self.spread, &mut statistics.moments) {
                     let moments = &mut moments[cell];
-                    moments.merge(Moments { count: zeros as f64, mean: 0.0, m2: 0.0 });
+                    moments.merge(Moments { count: zeros as f64, ..Moments::default() });
                     (mean[place], m2[place]) = (moments.mean, moments.m2);
                 }
                 if let (Some(bounds), Some((min, max))) = (&mut self.extremes, &mut statistics.extremes) {

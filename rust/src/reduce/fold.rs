@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use super::number::{Number, Total};
+use super::number::{Number, Total, two_sum};
 
 /// Columns that are added up side by side, so that their sums stay in the processor's first cache.
 const STRIP: usize = 64;
@@ -119,6 +119,8 @@ fn strip<T: Number>(values: &[T], width: usize, first: usize, len: usize) -> [T:
 pub(crate) struct Moments {
     pub(crate) count: f64,
     pub(crate) mean: f64,
+    /// What the mean lost when it was rounded: where values are far from zero and close to each other, it matters.
+    pub(crate) low: f64,
     pub(crate) m2: f64,
 }
 
@@ -134,18 +136,20 @@ impl Moments {
             return;
         }
         let count = self.count + other.count;
-        let delta = other.mean - self.mean;
-        self.mean += delta * (other.count / count);
-        self.m2 += other.m2 + delta * delta * (self.count * (other.count / count));
+        let delta = (other.mean - self.mean) + (other.low - self.low);
+        let share = other.count / count;
+        (self.mean, self.low) = two_sum(self.mean, self.low + delta * share);
+        self.m2 += other.m2 + delta * delta * (self.count * share);
         self.count = count;
     }
 
     /// Takes one value (Welford, 1962, "Note on a Method for Calculating Corrected Sums of Squares and Products").
     fn add(&mut self, value: f64) {
         self.count += 1.0;
-        let delta = value - self.mean;
-        self.mean += delta / self.count;
-        self.m2 += delta * (value - self.mean);
+        let delta = (value - self.mean) - self.low;
+        let step = delta / self.count;
+        (self.mean, self.low) = two_sum(self.mean, self.low + step);
+        self.m2 += delta * (delta - step);
     }
 }
 
@@ -154,7 +158,7 @@ pub(crate) struct Spread;
 
 impl<T: Number> Fold<T> for Spread {
     type Cell = Moments;
-    const EMPTY: Moments = Moments { count: 0.0, mean: 0.0, m2: 0.0 };
+    const EMPTY: Moments = Moments { count: 0.0, mean: 0.0, low: 0.0, m2: 0.0 };
 
     fn one(cell: &mut Moments, value: T) {
         cell.add(value.to_f64());
@@ -265,8 +269,9 @@ impl Deviations {
     /// whatever the center was, it is taken out again.
     fn moments(&self) -> Moments {
         let m2 = self.squares - self.error * self.error / self.count;
+        let (mean, low) = two_sum(self.center, self.error / self.count);
         // Not by `max`, which would make a zero of a NaN.
-        Moments { count: self.count, mean: self.mean(), m2: if m2 < 0.0 { 0.0 } else { m2 } }
+        Moments { count: self.count, mean, low, m2: if m2 < 0.0 { 0.0 } else { m2 } }
     }
 }
 

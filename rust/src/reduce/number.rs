@@ -69,8 +69,15 @@ impl Total for i128 {
     }
 }
 
-/// A sum of floats, and what rounding has taken from it (Knuth, The Art of Computer Programming 2, 4.2.2: the error of
-/// a sum of two doubles is a double).
+/// The sum of two doubles, and what rounding has taken from it, which is a double too (Knuth, The Art of Computer
+/// Programming 2, 4.2.2).
+pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let rest = sum - a;
+    (sum, (a - (sum - rest)) + (b - rest))
+}
+
+/// A sum of floats, and what rounding has taken from it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Compensated {
     high: f64,
@@ -79,10 +86,9 @@ pub(crate) struct Compensated {
 
 impl Compensated {
     fn add(&mut self, value: f64) {
-        let sum = self.high + value;
-        let rest = sum - self.high;
-        self.low += (self.high - (sum - rest)) + (value - rest);
+        let (sum, lost) = two_sum(self.high, value);
         self.high = sum;
+        self.low += lost;
     }
 }
 

@@ -10,6 +10,7 @@
 //!   decoded first, and of `data` only the chunks that hold a hit.
 
 mod canonical;
+mod product;
 mod reduce;
 mod transpose;
 mod whole;
@@ -28,6 +29,7 @@ use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Decoded, Request, Values};
 use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
+pub use product::{Outcome, multiply};
 use window::{Hits, Window};
 
 /// A compressed sparse matrix in a file, with all that the file may not say of it.

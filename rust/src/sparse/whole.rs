@@ -169,7 +169,7 @@ impl Indices<Edge> for Check<'_> {
 }
 
 /// Whether indices increase strictly: in blocks that are compared without a branch for each.
-fn is_increasing<I: Copy + Ord>(indices: &[I]) -> bool {
+pub(super) fn is_increasing<I: Copy + Ord>(indices: &[I]) -> bool {
     let Some((_, later)) = indices.split_first() else { return true };
     indices
         .chunks(64)
