@@ -21,7 +21,7 @@ import real
 from chunks import chunk_place, write_chunks
 from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
 from filebackedarray._blocks import dense_blocks, sparse_blocks
-from filebackedarray._trees import Compressed, compiled
+from filebackedarray._trees import Compressed, compiled, joined_parts
 from helpers import error_naming, random_compressed, run_python, write_damaged
 from strategies import trees
 
@@ -131,6 +131,26 @@ def test_of_one_over_zero(arrays: list[FileBackedArray]) -> None:
             assert (1 / array).max() == numpy.inf
             want = 2.0 ** numpy.asarray(array, dtype="f8")
             numpy.testing.assert_allclose((2.0**array).sum(axis=0), want.sum(axis=0), rtol=1e-6)
+
+
+def test_joined_arrays_are_done_one_after_the_other(arrays: list[FileBackedArray]) -> None:
+    for first, second in [(arrays[0], arrays[1]), (arrays[3], arrays[4]), (arrays[2], arrays[5])]:
+        data = numpy.concatenate((numpy.asarray(first), numpy.asarray(second)), axis=1)
+        joined = numpy.concatenate((first, second), axis=1)
+        scaling = numpy.arange(1, 23)
+        rows = numpy.arange(1, 15).reshape(14, 1)
+        for tree, want in [
+            (numpy.log1p(joined / scaling), numpy.log1p(data / scaling)),
+            (numpy.sqrt(joined * rows).T, numpy.sqrt(data * rows).T),
+            (numpy.round(joined.T / 3, 1).astype(numpy.dtype("f4")), numpy.round(data.T / 3, 1).astype("f4")),
+        ]:
+            parts, axis = joined_parts(compiled(tree)) or ([], -1)
+            assert axis == (1 if tree.shape == (14, 22) else 0)
+            assert len(parts) == 2
+            for over in (None, 0, 1):
+                numpy.testing.assert_allclose(tree.sum(axis=over), want.sum(axis=over), rtol=1e-5)
+                numpy.testing.assert_allclose(tree.max(axis=over), want.max(axis=over), rtol=1e-5)
+    assert joined_parts(compiled(arrays[0] + 1)) is None
 
 
 def test_seeds_of_others(arrays: list[FileBackedArray]) -> None:

@@ -12,6 +12,7 @@ import copy
 import operator
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy
@@ -432,6 +433,10 @@ class UnaryNode(_Isometric):
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool(zero[0] == 0)
 
+    def of(self, child: Node) -> UnaryNode:
+        """The same of another array."""
+        return UnaryNode(child, self._function)
+
     def _apply(self, values: Array, owned: bool) -> Array:
         result: Array = self._function(values, out=values if owned and values.dtype == self.dtype else None)
         return result
@@ -462,6 +467,11 @@ class ArgumentNode(_Isometric):
         zero = _of_zeros(lambda values: self._apply(values, self._value, False), zeros)
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool((zero == 0).all())
+
+    def of(self, child: Node, positions: range, axis: int) -> ArgumentNode:
+        """The same of a part: some positions of an axis."""
+        value = taken(self._value, positions) if self._along == axis else self._value
+        return ArgumentNode(child, value, self._along, self._name, self._right)
 
     def _apply(self, values: Array, value: Any, owned: bool) -> Array:
         left, right = (values, value) if self._right else (value, values)
@@ -676,6 +686,33 @@ def compiled(tree: Any) -> Node:
     if kind is Combine:
         return CombineNode([compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
     return Leaf(tree)
+
+
+def joined_parts(node: Node) -> tuple[list[Node], int] | None:
+    """The parts of an array that was joined of some, with what was done to the whole done to each.
+
+    Args:
+        node: An array.
+
+    Returns:
+        The parts, and the axis along which they follow each other; None if there are none.
+    """
+    if isinstance(node, CombineNode):
+        return node.parts, node.along
+    if not isinstance(node, CastNode | TransposeNode | UnaryNode | ArgumentNode):
+        return None
+    below = joined_parts(node.child)
+    if below is None:
+        return None
+    parts, along = below
+    if isinstance(node, CastNode):
+        return [CastNode(part, node.dtype) for part in parts], along
+    if isinstance(node, TransposeNode):
+        return [TransposeNode(part, node.axes) for part in parts], node.axes.index(along)
+    if isinstance(node, UnaryNode):
+        return [node.of(part) for part in parts], along
+    starts = numpy.cumsum([0, *(part.shape[along] for part in parts)]).tolist()
+    return [node.of(part, range(a, b), along) for part, (a, b) in zip(parts, pairwise(starts), strict=True)], along
 
 
 def _rounding(decimals: int) -> Callable[..., Any]:
