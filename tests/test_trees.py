@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import real
 from chunks import chunk_place, write_chunks
-from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _trees
 from filebackedarray._blocks import dense_blocks, sparse_blocks
 from filebackedarray._trees import Compressed, compiled, joined_parts
 from helpers import error_naming, random_compressed, run_python, write_damaged
@@ -122,6 +122,21 @@ def test_a_shuffled_subset_is_walked_through_in_the_files_order(arrays: list[Fil
             continue
         order = list(dict.fromkeys(int(column) for index in blocks for column in numpy.asarray(index[1])))
         assert order == numpy.argsort(columns).tolist()
+
+
+def test_long_columns_are_computed_one_by_one(arrays: list[FileBackedArray], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for long in (0, 1000):
+        monkeypatch.setattr(_trees, "_LONG", long)
+        for array in arrays[3:]:
+            for vector in (numpy.arange(1, 12), numpy.linspace(0.1, 2, 14).reshape(14, 1)):
+                for tree in (array / vector, vector * array, array > vector):
+                    node = compiled(tree)
+                    assert node.sparse
+                    got = node.compressed([range(14), range(11)]).values
+                    assert got.dtype == node.dtype
+                    found.append(got.tobytes())
+    assert found[: len(found) // 2] == found[len(found) // 2 :]
 
 
 def test_of_one_over_zero(arrays: list[FileBackedArray]) -> None:

@@ -45,6 +45,9 @@ DType = numpy.dtype[Any]
 Index: TypeAlias = "range | Array"
 """Which positions of an axis."""
 
+_LONG = 256
+"""Of so many stored elements each, columns (or rows) are computed one by one."""
+
 _MANY = 1 << 23
 """Of a matrix with more columns (or rows) than this, the pointers are not read to choose blocks of equal size."""
 
@@ -497,10 +500,23 @@ class ArgumentNode(_Isometric):
         if self._along is not None:
             value = taken(value, index[self._along])
             if self._along == (1 if block.by_column else 0):
+                if self._name != "power" and len(block.values) > _LONG * len(value):
+                    return block._replace(values=self._by_stretch(block, value))
                 value = numpy.repeat(value, block.lengths())
             else:
                 value = value[block.indices]
         return block._replace(values=self._apply(block.values, value, True))
+
+    def _by_stretch(self, block: Compressed, value: Array) -> Array:
+        """Column by column (or row by row), which saves a copy of the vector as long as the values."""
+        values = block.values
+        result = values if values.dtype == self.dtype else numpy.empty(values.shape, self.dtype)
+        function = getattr(numpy, self._name)
+        for number, (begin, end) in enumerate(pairwise(block.pointers.tolist())):
+            stretch, one = values[begin:end], value[number : number + 1]
+            left, right = (stretch, one) if self._right else (one, stretch)
+            function(left, right, out=result[begin:end])
+        return result
 
 
 class BinaryNode(Node):
