@@ -162,10 +162,7 @@ def test_quality_control(array: tuple[Any, numpy.ndarray], calls: list[Any]) -> 
     numpy.testing.assert_array_equal(got.gene_detected, (data != 0).sum(axis=1))
 
 
-# The contract itself, once the engine has the functions.
-
-has_dense = pytest.mark.skipif(not hasattr(_core, "reduce_dense"), reason="the engine does not reduce yet")
-has_sparse = pytest.mark.skipif(not hasattr(_core.SparseMatrix, "reduce"), reason="the engine does not reduce yet")
+# The contract itself.
 
 
 @st.composite
@@ -229,7 +226,6 @@ def check(got: list[dict[str, numpy.ndarray]], want: list[dict[str, numpy.ndarra
                 numpy.testing.assert_allclose(ours[name][filled], theirs[name][filled], rtol=1e-11, atol=1e-11)
 
 
-@has_dense
 @given(case=dense_cases(), data=st.data())
 def test_the_contract_for_dense_datasets(fresh_path: Callable[[], Path], case: Any, data: st.DataObject) -> None:
     if case.style == "bits":
@@ -245,7 +241,6 @@ def test_the_contract_for_dense_datasets(fresh_path: Callable[[], Path], case: A
     check(got, engine.reduce(values, selection, dtype, wished, skip_nan, None))
 
 
-@has_sparse
 @given(case=sparse_cases(), data=st.data())
 def test_the_contract_for_sparse_matrices(fresh_path: Callable[[], Path], case: Any, data: st.DataObject) -> None:
     path = fresh_path()

@@ -60,7 +60,8 @@ def test_delayed_operations(whee: numpy.ndarray) -> None:
     arr = filebackedarray.Hdf5DenseArray("whee.h5", "yay", native_order=True)
     scaling = numpy.random.default_rng(3).random(100)
     transformed = numpy.log1p(arr / scaling)
-    assert type(transformed) is delayedarray.DelayedArray
+    assert isinstance(transformed, delayedarray.DelayedArray)
+    assert "DelayedArray object" in repr(transformed)
     header, values = repr(transformed).split("\n", 1)
     assert header == "<40 x 50 x 100> DelayedArray object of type 'float64'"
     assert values == printed_values(numpy.log1p(whee / scaling))

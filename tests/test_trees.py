@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import real
 from chunks import chunk_place, write_chunks
-from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _trees
 from filebackedarray._blocks import dense_blocks, sparse_blocks
-from filebackedarray._trees import Compressed, compiled
+from filebackedarray._trees import Compressed, compiled, joined_parts
 from helpers import error_naming, random_compressed, run_python, write_damaged
 from strategies import trees
 
@@ -124,6 +124,21 @@ def test_a_shuffled_subset_is_walked_through_in_the_files_order(arrays: list[Fil
         assert order == numpy.argsort(columns).tolist()
 
 
+def test_long_columns_are_computed_one_by_one(arrays: list[FileBackedArray], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for long in (0, 1000):
+        monkeypatch.setattr(_trees, "_LONG", long)
+        for array in arrays[3:]:
+            for vector in (numpy.arange(1, 12), numpy.linspace(0.1, 2, 14).reshape(14, 1)):
+                for tree in (array / vector, vector * array, array > vector):
+                    node = compiled(tree)
+                    assert node.sparse
+                    got = node.compressed([range(14), range(11)]).values
+                    assert got.dtype == node.dtype
+                    found.append(got.tobytes())
+    assert found[: len(found) // 2] == found[len(found) // 2 :]
+
+
 def test_of_one_over_zero(arrays: list[FileBackedArray]) -> None:
     # delayedarray takes 1 / x for sparse where x is, since 0 / 1 is 0.
     for array in arrays:
@@ -131,6 +146,26 @@ def test_of_one_over_zero(arrays: list[FileBackedArray]) -> None:
             assert (1 / array).max() == numpy.inf
             want = 2.0 ** numpy.asarray(array, dtype="f8")
             numpy.testing.assert_allclose((2.0**array).sum(axis=0), want.sum(axis=0), rtol=1e-6)
+
+
+def test_joined_arrays_are_done_one_after_the_other(arrays: list[FileBackedArray]) -> None:
+    for first, second in [(arrays[0], arrays[1]), (arrays[3], arrays[4]), (arrays[2], arrays[5])]:
+        data = numpy.concatenate((numpy.asarray(first), numpy.asarray(second)), axis=1)
+        joined = numpy.concatenate((first, second), axis=1)
+        scaling = numpy.arange(1, 23)
+        rows = numpy.arange(1, 15).reshape(14, 1)
+        for tree, want in [
+            (numpy.log1p(joined / scaling), numpy.log1p(data / scaling)),
+            (numpy.sqrt(joined * rows).T, numpy.sqrt(data * rows).T),
+            (numpy.round(joined.T / 3, 1).astype(numpy.dtype("f4")), numpy.round(data.T / 3, 1).astype("f4")),
+        ]:
+            parts, axis = joined_parts(compiled(tree)) or ([], -1)
+            assert axis == (1 if tree.shape == (14, 22) else 0)
+            assert len(parts) == 2
+            for over in (None, 0, 1):
+                numpy.testing.assert_allclose(tree.sum(axis=over), want.sum(axis=over), rtol=1e-5)
+                numpy.testing.assert_allclose(tree.max(axis=over), want.max(axis=over), rtol=1e-5)
+    assert joined_parts(compiled(arrays[0] + 1)) is None
 
 
 def test_seeds_of_others(arrays: list[FileBackedArray]) -> None:

@@ -41,6 +41,9 @@ _MOST_PRIMARY = 1 << 17
 _CHAIN = 4096
 """So many values are added up one after the other at most."""
 
+_MOST_ADDED = 1 << 14
+"""Columns (or rows) that are added up one after the other to a large result."""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -114,29 +117,47 @@ def block_sweep(
         return totals
     size = max(1, (block_bytes or BLOCK_BYTES) // 8)
     if node.sparse:
-        pieces: Callable[[tuple[Index, ...]], list[Piece]] = lambda index: _sparse_pieces(  # noqa: E731
-            node.compressed(index), index, views, skip_nan
-        )
-        # Of elements that are stored, a block may have more: what is done to them needs fewer copies.
-        blocks = sparse_blocks(node, 2 * size)
-    else:
-        pieces = lambda index: _dense_pieces(node.dense(index)[0], index, views, skip_nan)  # noqa: E731
-        blocks = dense_blocks(node, size, views)
-    done, all_blocks = 0, list(blocks)
+        return _sparse_sweep(node, views, skip_nan, report, totals, size)
+
+    def pieces(index: tuple[Index, ...]) -> list[Piece]:
+        return _dense_pieces(node.dense(index)[0], index, views, skip_nan)
+
+    blocks = list(dense_blocks(node, size, views))
     # Closed at once if a report raises, not when the last traceback is gone.
-    with closing(in_order(pieces, all_blocks)) as results:
-        for found in results:
+    with closing(in_order(pieces, blocks)) as results:
+        for done, found in enumerate(results, 1):
             for number, where, summary in found:
                 totals[number].merge(summary, where)
-            done += 1
             if report is not None:
-                report(done, len(all_blocks))
-    if node.sparse:
-        for view, total in zip(views, totals, strict=True):
-            implicit = sizes(view, node.shape) - total.count
-            if "skipped" in total.fields:
-                implicit = implicit - total.fields["skipped"]
-            total.merge(Summary.zeros(implicit, node.dtype, view.wanted, skip_nan))
+                report(done, len(blocks))
+    return totals
+
+
+def _sparse_sweep(
+    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, totals: list[Summary], size: int
+) -> list[Summary]:
+    def pieces(index: tuple[Index, ...]) -> tuple[int, list[Piece | _Scatter]]:
+        block = node.compressed(index)
+        return (1 if block.by_column else 0), _sparse_pieces(block, index, views, skip_nan, node.shape)
+
+    # Of elements that are stored, a block may have more: what is done to them needs fewer copies.
+    blocks = list(sparse_blocks(node, 2 * size))
+    stages: dict[tuple[int, int], _Stage] = {}
+    with closing(in_order(pieces, blocks)) as results:
+        for done, (primary, found) in enumerate(results, 1):
+            for piece in found:
+                if isinstance(piece, _Scatter):
+                    key = (piece.number, primary)
+                    stage = stages.setdefault(key, _Stage(totals[piece.number], primary))
+                    stage.add(piece, len(blocks[done - 1][primary]))
+                else:
+                    totals[piece[0]].merge(piece[2], piece[1])
+            if report is not None:
+                report(done, len(blocks))
+    for stage in stages.values():
+        stage.flush()
+    for view, total in zip(views, totals, strict=True):
+        total.count_zeros(sizes(view, node.shape), view.wanted)
     return totals
 
 
@@ -317,16 +338,18 @@ def _grouped(
         yield from _grouped(part, index, view, axis + 1, (*where, slice(group, group + 1)))
 
 
-def _sparse_pieces(block: Compressed, index: Sequence[Index], views: Sequence[View], skip_nan: bool) -> list[Piece]:
+def _sparse_pieces(
+    block: Compressed, index: Sequence[Index], views: Sequence[View], skip_nan: bool, shape: Sequence[int]
+) -> list[Piece | _Scatter]:
     """Of the elements that are stored; the implicit zeros are counted in the end."""
-    pieces: list[Piece] = []
+    pieces: list[Piece | _Scatter] = []
     primary = 1 if block.by_column else 0
     for number, view in enumerate(views):
         along, across = view.axes[primary], view.axes[1 - primary]
         if across == "reduce" and along in ("keep", "reduce"):
             pieces += _by_primary(number, block, index[primary], view, skip_nan)
         else:
-            pieces.append(_by_target(number, block, index, view, skip_nan))
+            pieces.append(_by_target(number, block, index, view, skip_nan, shape))
     return pieces
 
 
@@ -352,21 +375,29 @@ def _by_primary(number: int, block: Compressed, positions: Index, view: View, sk
     return [(number, where, summary)]
 
 
-def _by_target(number: int, block: Compressed, index: Sequence[Index], view: View, skip_nan: bool) -> Piece:
+def _by_target(
+    number: int, block: Compressed, index: Sequence[Index], view: View, skip_nan: bool, shape: Sequence[int]
+) -> Piece | _Scatter:
     """Any other view: each element to where it goes."""
     primary = 1 if block.by_column else 0
-    positions = index[1 - primary]
-    if view.axes[1 - primary] == "keep":
-        across, second = block.indices, numpy.asarray(positions, dtype=numpy.intp)
+    along, across = view.axes[primary], view.axes[1 - primary]
+    places = _places(along, index[primary])
+    extent = result_shape(view, shape)[1 - primary]
+    if (
+        isinstance(along, Groups)
+        and view.wanted <= {"sum", "nonzero"}
+        and len(block.values) <= _CHAIN * along.number * extent
+    ):
+        # Results so large are not made for each block.
+        return _Scatter(number, _targets(places * extent, _places(across, index[1 - primary]), block), block.values)
+    if across == "keep":
+        inner, second = None, numpy.asarray(index[1 - primary], dtype=numpy.intp)
     else:
-        second, places = numpy.unique(_places(view.axes[1 - primary], positions), return_inverse=True)
-        across = places[block.indices]
-    width = len(second)
+        second, inner = numpy.unique(_places(across, index[1 - primary]), return_inverse=True)
     # Only the groups that are in the block.
-    first, along = numpy.unique(_places(view.axes[primary], index[primary]), return_inverse=True)
-    targets = across
-    if len(first) > 1:
-        targets = numpy.repeat(along * width, block.lengths()) + across
+    first, outer = numpy.unique(places, return_inverse=True)
+    width = len(second)
+    targets = _targets(outer * width, inner, block)
     count = len(first) * width
     if count <= 8 * len(targets) <= 8 * _CHAIN * count:
         summary = of_scattered(block.values, targets, count, view.wanted, skip_nan)
@@ -380,6 +411,82 @@ def _by_target(number: int, block: Compressed, index: Sequence[Index], view: Vie
     summary = of_segments(block.values[order], starts, lengths, view.wanted, skip_nan)
     where = (first[filled // max(width, 1)], second[filled % max(width, 1)])
     return number, where[::-1] if primary == 1 else where, summary
+
+
+def _targets(outer: Array, inner: Array | None, block: Compressed) -> Array:
+    """For each stored element, the sum of a number for its column (or row) and one for its position in there."""
+    largest = int(outer.max(initial=0)) + (block.extents()[1] if inner is None else int(inner.max(initial=0)))
+    # scipy converts indices that are wider than they need to be.
+    dtype = numpy.dtype(numpy.int32 if largest < numpy.iinfo(numpy.int32).max else numpy.int64)
+    across: Array = block.indices if inner is None else inner.astype(dtype)[block.indices]
+    if not outer.any():
+        return across.astype(dtype, copy=False)
+    return numpy.repeat(outer.astype(dtype), block.lengths()) + across
+
+
+class _Scatter(NamedTuple):
+    """Elements of a block, to be added to a result that is larger than what the block has for it."""
+
+    number: int
+    """Of the view."""
+    targets: Array
+    values: Array
+
+
+class _Stage:
+    """Sums that elements are added to one by one, before they are merged into the others."""
+
+    def __init__(self, total: Summary, primary: int) -> None:
+        self._total = total
+        # The axis that is compressed comes first.
+        self._order = (1, 0) if primary == 1 else (0, 1)
+        self._shape = tuple(total.shape[axis] for axis in self._order)
+        self._fields: dict[str, Array] = {}
+        self._seen = 0
+
+    def add(self, scatter: _Scatter, length: int) -> None:
+        """Take the elements of a block with so many columns (or rows)."""
+        total, targets, values = self._total, scatter.targets, scatter.values
+        if not self._fields:
+            self._fields = {
+                name: numpy.zeros(math.prod(self._shape), field.dtype)
+                for name, field in total.fields.items()
+                if name in ("skipped", "sum", "high", "nonzero")
+            }
+        fields = self._fields
+        with numpy.errstate(all="ignore"):
+            if "skipped" in fields:
+                missing = numpy.isnan(values)
+                if missing.any():
+                    numpy.add.at(fields["skipped"], targets[missing], 1)
+                    if "nonzero" in fields:
+                        numpy.add.at(fields["nonzero"], targets[missing], 1)
+                    targets, values = targets[~missing], values[~missing]
+            if "high" in fields:
+                numpy.add.at(fields["high"], targets, values.astype(fields["high"].dtype, copy=False))
+            if "sum" in fields and values.dtype.itemsize == 8:
+                numpy.add.at(fields["sum"], targets, values.astype(fields["sum"].dtype, copy=False))
+            if "nonzero" in fields:
+                numpy.add.at(fields["nonzero"], targets[values != 0], 1)
+        self._seen += length
+        if self._seen >= _MOST_ADDED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Merge what was added."""
+        if not self._fields:
+            return
+        fields = self._fields
+        self._fields, self._seen = {}, 0
+        if "sum" in fields and self._total.dtype.itemsize < 8:
+            # So few small integers have a sum that is exact.
+            fields["sum"] = fields["high"].astype(fields["sum"].dtype)
+        if "high" in fields:
+            fields["low"] = numpy.zeros_like(fields["high"])
+        # How many there are does not matter to sums, and is counted in the end.
+        fields["count"] = numpy.zeros(math.prod(self._shape), numpy.int64)
+        added = {name: field.reshape(self._shape) for name, field in fields.items()}
+        self._total.merge_whole(Summary(self._total.dtype, self._total.skip_nan, added).transposed(self._order))
 
 
 def _places(along: Along, positions: Index) -> Array:

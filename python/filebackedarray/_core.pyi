@@ -1,7 +1,7 @@
 """The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import numpy
@@ -16,7 +16,7 @@ _Axis: TypeAlias = tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]
 # What a result of a sweep does with an axis: "keep", "reduce", or (the group of each index, number of groups).
 _Use: TypeAlias = str | tuple[numpy.typing.NDArray[numpy.uint32], int]
 # One result of a sweep: its axes, and which of "sum", "moments", "extremes", "nonzero" it has.
-_View: TypeAlias = tuple[Sequence[_Use], Sequence[str]]
+_View: TypeAlias = tuple[Sequence[_Use], Iterable[str]]
 _Progress: TypeAlias = Callable[[int, int], object]
 
 __all__ = [

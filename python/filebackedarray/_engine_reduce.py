@@ -30,18 +30,17 @@ Reduce = Callable[[Sequence[Axis], str, Sequence[Any], bool, "Report | None"], "
 def dense_reduction(leaf: DenseLeaf) -> Reduce | None:
     """The engine's function for a dense dataset, if it has one for it."""
     seed = leaf.seed
-    function = getattr(_core, "reduce_dense", None)
-    if function is None or seed._untrusted:
+    if seed._untrusted:
         return None
-    return lambda *arguments: function(engine_path(seed.path), engine_name(seed.name), *arguments)
+    return lambda *arguments: _core.reduce_dense(engine_path(seed.path), engine_name(seed.name), *arguments)
 
 
 def sparse_reduction(leaf: SparseLeaf) -> Reduce | None:
     """The engine's function for a sparse matrix, if it has one for it."""
     seed = leaf.seed
-    if seed._untrusted or not hasattr(_core.SparseMatrix, "reduce"):
+    if seed._untrusted:
         return None
-    return seed._matrix().reduce  # type: ignore[attr-defined, no-any-return]
+    return seed._matrix().reduce  # type: ignore[no-any-return]
 
 
 class _Chain(NamedTuple):
@@ -111,9 +110,6 @@ def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Repo
             return None
         asked.append((axes, view.wanted))
     file_order = isinstance(leaf, SparseLeaf) or leaf.seed._native_order
-    if isinstance(leaf, SparseLeaf) and any(all(along == "keep" for along in axes) for axes, _ in asked):
-        # As many cells as the matrix has elements, most of them zero.
-        return None
     order = slice(None) if file_order else slice(None, None, -1)
     results = reduce(
         selection.axes[order],

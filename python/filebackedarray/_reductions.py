@@ -164,31 +164,31 @@ def sweep(
     from ._blocks import Groups, block_sweep, result_shape
     from ._engine_reduce import engine_sweep
     from ._statistics import Summary
-    from ._trees import CombineNode
+    from ._trees import joined_parts
 
-    if isinstance(node, CombineNode) and len(node.parts) > 1 and 0 not in node.shape:
+    joined = joined_parts(node) if 0 not in node.shape else None
+    if joined is not None and len(joined[0]) > 1:
         # Each part has chunks of its own.
+        parts, axis = joined
         totals = [Summary.empty(result_shape(view, node.shape), node.dtype, view.wanted, skip_nan) for view in views]
-        extent = node.shape[node.along]
-        for part, start in zip(node.parts, node.starts, strict=True):
-            length = part.shape[node.along]
+        start = 0
+        for part in parts:
+            length = part.shape[axis]
             within = []
             for view in views:
                 axes = list(view.axes)
-                groups = axes[node.along]
+                groups = axes[axis]
                 if isinstance(groups, Groups):
-                    axes[node.along] = groups._replace(labels=groups.labels[start : start + length])
+                    axes[axis] = groups._replace(labels=groups.labels[start : start + length])
                 within.append(view._replace(axes=tuple(axes)))
-            for total, view, summary in zip(
-                totals,
-                views,
-                sweep(part, within, skip_nan, share(report, start, length, extent), buffer_size),
-                strict=True,
-            ):
+            inner = share(report, start, length, node.shape[axis])
+            found = sweep(part, within, skip_nan, inner, buffer_size)
+            for total, view, summary in zip(totals, views, found, strict=True):
                 where: list[Any] = [slice(None)] * len(node.shape)
-                if view.axes[node.along] == "keep":
-                    where[node.along] = slice(start, start + length)
+                if view.axes[axis] == "keep":
+                    where[axis] = slice(start, start + length)
                 total.merge(summary, tuple(where))
+            start += length
         return totals
     swept = engine_sweep(node, views, skip_nan, report) if 0 not in node.shape else None
     return block_sweep(node, views, skip_nan, report, buffer_size) if swept is None else swept

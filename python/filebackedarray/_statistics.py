@@ -32,12 +32,8 @@ RUN = 128
 _EXACT = 1 << 21
 """So many integers of 32 bits have a sum that float64 holds exactly."""
 
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "sum": ("high", "low"),
-    "moments": ("mean", "mean_low", "m2"),
-    "extremes": ("min", "max"),
-    "nonzero": ("nonzero",),
-}
+_PART = 1 << 16
+"""So many elements of a large result are merged at a time."""
 
 
 class Statistic(NamedTuple):
@@ -112,6 +108,7 @@ class Summary:
         self.dtype = dtype
         self.skip_nan = skip_nan
         self.fields = fields
+        self._is_empty = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -157,7 +154,9 @@ class Summary:
             fields["max"] = numpy.full(shape, lowest, dtype)
         if "nonzero" in wanted:
             fields["nonzero"] = numpy.zeros(shape, numpy.int64)
-        return cls(dtype, skip_nan, fields)
+        made = cls(dtype, skip_nan, fields)
+        made._is_empty = True
+        return made
 
     @classmethod
     def zeros(cls, count: Array, dtype: DType, wanted: Collection[str], skip_nan: bool) -> Summary:
@@ -173,6 +172,7 @@ class Summary:
             The summary.
         """
         made = cls.empty(count.shape, dtype, wanted, skip_nan)
+        made._is_empty = False
         made.fields["count"] = count
         if "extremes" in wanted:
             for name in ("min", "max"):
@@ -194,6 +194,7 @@ class Summary:
         """
         shape = result["count"].shape
         made = cls.empty(shape, dtype, wanted, skip_nan)
+        made._is_empty = False
         for name in made.fields:
             if name in result:
                 # The engine counts in uint64, which does not mix with int64.
@@ -213,9 +214,41 @@ class Summary:
             other: Their summary, with the same fields.
             where: To which elements of the result they belong: an index of arrays that repeats nothing.
         """
+        self._is_empty = False
         mine = {name: self.fields[name][where] for name in other.fields}
         for name, merged in _merged(mine, other.fields, self.skip_nan).items():
             self.fields[name][where] = merged
+
+    def merge_whole(self, other: Summary) -> None:
+        """Take a summary of the same shape in, which may be large: it is taken over, or merged part by part.
+
+        Args:
+            other: The summary, which is not to be used any more.
+        """
+        if self._is_empty:
+            self.fields |= other.fields
+            self._is_empty = False
+            return
+        rows = self.shape[0] if self.shape else 0
+        step = max(1, _PART * rows // max(1, math.prod(self.shape)))
+        for begin in range(0, rows, step):
+            part = {name: field[begin : begin + step] for name, field in other.fields.items()}
+            self.merge(Summary(other.dtype, other.skip_nan, part), slice(begin, begin + step))
+
+    def count_zeros(self, sizes: Array, wanted: Collection[str]) -> None:
+        """Take in what was not counted yet, all of which is zero.
+
+        Args:
+            sizes: How many values there are in all; an array that broadcasts to the result.
+            wanted: What is being summed up.
+        """
+        known = self.count + self.fields["skipped"] if "skipped" in self.fields else self.count
+        if "moments" in wanted or "extremes" in wanted:
+            self.merge(Summary.zeros(sizes - known, self.dtype, wanted, self.skip_nan))
+            return
+        # Sums stay as they are.
+        counts = numpy.broadcast_to(sizes, self.shape)
+        self.fields["count"] = counts - self.fields["skipped"] if "skipped" in self.fields else counts
 
     def transposed(self, axes: Sequence[int]) -> Summary:
         """The same with its axes in another order."""

@@ -12,6 +12,7 @@ import copy
 import operator
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy
@@ -43,6 +44,9 @@ DType = numpy.dtype[Any]
 
 Index: TypeAlias = "range | Array"
 """Which positions of an axis."""
+
+_LONG = 256
+"""Of so many stored elements each, columns (or rows) are computed one by one."""
 
 _MANY = 1 << 23
 """Of a matrix with more columns (or rows) than this, the pointers are not read to choose blocks of equal size."""
@@ -432,6 +436,10 @@ class UnaryNode(_Isometric):
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool(zero[0] == 0)
 
+    def of(self, child: Node) -> UnaryNode:
+        """The same of another array."""
+        return UnaryNode(child, self._function)
+
     def _apply(self, values: Array, owned: bool) -> Array:
         result: Array = self._function(values, out=values if owned and values.dtype == self.dtype else None)
         return result
@@ -463,6 +471,11 @@ class ArgumentNode(_Isometric):
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool((zero == 0).all())
 
+    def of(self, child: Node, positions: range, axis: int) -> ArgumentNode:
+        """The same of a part: some positions of an axis."""
+        value = taken(self._value, positions) if self._along == axis else self._value
+        return ArgumentNode(child, value, self._along, self._name, self._right)
+
     def _apply(self, values: Array, value: Any, owned: bool) -> Array:
         left, right = (values, value) if self._right else (value, values)
         if self._name == "power":
@@ -487,10 +500,23 @@ class ArgumentNode(_Isometric):
         if self._along is not None:
             value = taken(value, index[self._along])
             if self._along == (1 if block.by_column else 0):
+                if self._name != "power" and len(block.values) > _LONG * len(value):
+                    return block._replace(values=self._by_stretch(block, value))
                 value = numpy.repeat(value, block.lengths())
             else:
                 value = value[block.indices]
         return block._replace(values=self._apply(block.values, value, True))
+
+    def _by_stretch(self, block: Compressed, value: Array) -> Array:
+        """Column by column (or row by row), which saves a copy of the vector as long as the values."""
+        values = block.values
+        result = values if values.dtype == self.dtype else numpy.empty(values.shape, self.dtype)
+        function = getattr(numpy, self._name)
+        for number, (begin, end) in enumerate(pairwise(block.pointers.tolist())):
+            stretch, one = values[begin:end], value[number : number + 1]
+            left, right = (stretch, one) if self._right else (one, stretch)
+            function(left, right, out=result[begin:end])
+        return result
 
 
 class BinaryNode(Node):
@@ -676,6 +702,33 @@ def compiled(tree: Any) -> Node:
     if kind is Combine:
         return CombineNode([compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
     return Leaf(tree)
+
+
+def joined_parts(node: Node) -> tuple[list[Node], int] | None:
+    """The parts of an array that was joined of some, with what was done to the whole done to each.
+
+    Args:
+        node: An array.
+
+    Returns:
+        The parts, and the axis along which they follow each other; None if there are none.
+    """
+    if isinstance(node, CombineNode):
+        return node.parts, node.along
+    if not isinstance(node, CastNode | TransposeNode | UnaryNode | ArgumentNode):
+        return None
+    below = joined_parts(node.child)
+    if below is None:
+        return None
+    parts, along = below
+    if isinstance(node, CastNode):
+        return [CastNode(part, node.dtype) for part in parts], along
+    if isinstance(node, TransposeNode):
+        return [TransposeNode(part, node.axes) for part in parts], node.axes.index(along)
+    if isinstance(node, UnaryNode):
+        return [node.of(part) for part in parts], along
+    starts = numpy.cumsum([0, *(part.shape[along] for part in parts)]).tolist()
+    return [node.of(part, range(a, b), along) for part, (a, b) in zip(parts, pairwise(starts), strict=True)], along
 
 
 def _rounding(decimals: int) -> Callable[..., Any]:

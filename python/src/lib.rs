@@ -66,7 +66,7 @@ fn reduce_dense<'py>(
     name: &[u8],
     selection: Vec<Bound<'py, PyAny>>,
     dtype: &str,
-    views: Vec<(Vec<Bound<'py, PyAny>>, Vec<String>)>,
+    views: Vec<(Vec<Bound<'py, PyAny>>, Bound<'py, PyAny>)>,
     skip_nan: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -172,7 +172,7 @@ impl SparseMatrix {
         py: Python<'py>,
         selection: [Bound<'py, PyAny>; 2],
         dtype: &str,
-        views: Vec<(Vec<Bound<'py, PyAny>>, Vec<String>)>,
+        views: Vec<(Vec<Bound<'py, PyAny>>, Bound<'py, PyAny>)>,
         skip_nan: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {

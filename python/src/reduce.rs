@@ -9,11 +9,12 @@ use pyo3::types::PyDict;
 
 /// The views of a sweep: for each axis "keep", "reduce", or the group of each index and the number of groups; and which
 /// statistics are wanted.
-pub(crate) fn views(views: &[(Vec<Bound<'_, PyAny>>, Vec<String>)]) -> PyResult<Vec<View>> {
-    let view = |(axes, wanted): &(Vec<Bound<'_, PyAny>>, Vec<String>)| {
+pub(crate) fn views(views: &[(Vec<Bound<'_, PyAny>>, Bound<'_, PyAny>)]) -> PyResult<Vec<View>> {
+    let view = |(axes, wanted): &(Vec<Bound<'_, PyAny>>, Bound<'_, PyAny>)| {
         let axes = axes.iter().map(usage).collect::<PyResult<_>>()?;
         let mut flags = Wanted::default();
-        for name in wanted {
+        for name in wanted.try_iter()? {
+            let name: String = name?.extract()?;
             match name.as_str() {
                 "sum" => flags.sum = true,
                 "moments" => flags.moments = true,
@@ -59,11 +60,10 @@ fn result(py: Python<'_>, statistics: Statistics, target: ElementType) -> PyResu
         let dtype = if target.is_unsigned() { "u8" } else { "i8" };
         put("sum", PyArray1::from_vec(py, sum).call_method1("view", (dtype,))?)?;
     }
-    for (names, pair) in [(["high", "low"], total), (["mean", "m2"], moments)] {
-        if let Some((first, second)) = pair {
-            put(names[0], PyArray1::from_vec(py, first).into_any())?;
-            put(names[1], PyArray1::from_vec(py, second).into_any())?;
-        }
+    let total = total.map(|(high, low)| [("high", high), ("low", low)]);
+    let moments = moments.map(|[mean, low, m2]| [("mean", mean), ("mean_low", low), ("m2", m2)]);
+    for (name, values) in total.into_iter().flatten().chain(moments.into_iter().flatten()) {
+        put(name, PyArray1::from_vec(py, values).into_any())?;
     }
     if let Some((min, max)) = extremes {
         put("min", PyArray1::from_vec(py, min).call_method1("view", (target.to_string(),))?)?;

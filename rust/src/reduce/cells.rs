@@ -176,10 +176,10 @@ impl<T: Number> Cells<T> {
                 let zeros = size.saturating_sub(stored);
                 let present = self.present.as_ref().map_or(stored, |present| present[cell]);
                 statistics.count[place] = if skips_nan { present + zeros } else { size };
-                if let (Some(moments), Some((mean, m2))) = (&mut self.spread, &mut statistics.moments) {
+                if let (Some(moments), Some([mean, lost, m2])) = (&mut self.spread, &mut statistics.moments) {
                     let moments = &mut moments[cell];
                     moments.merge(Moments { count: zeros as f64, ..Moments::default() });
-                    (mean[place], m2[place]) = (moments.mean, moments.m2);
+                    (mean[place], lost[place], m2[place]) = (moments.mean, moments.low, moments.m2);
                 }
                 if let (Some(bounds), Some((min, max))) = (&mut self.extremes, &mut statistics.extremes) {
                     let bounds = &mut bounds[cell];
@@ -255,7 +255,9 @@ impl Statistics {
             count: filled(true, 0, count)?.unwrap_or_default(),
             sum: filled(integers, 0, count)?,
             total: zeros(wanted.sum, count)?,
-            moments: zeros(wanted.moments, count)?,
+            moments: zeros(wanted.moments, count)?
+                .zip(filled(wanted.moments, 0.0, count)?)
+                .map(|((mean, lost), m2)| [mean, lost, m2]),
             extremes: zeros(wanted.extremes, bytes)?,
             nonzero: filled(wanted.nonzero, 0, count)?,
             shape,

@@ -63,8 +63,8 @@ pub struct Statistics {
     pub sum: Option<Vec<i64>>,
     /// The sum as the unevaluated sum of two doubles. When the first is not finite the second means nothing.
     pub total: Option<(Vec<f64>, Vec<f64>)>,
-    /// Mean, and sum of the squared deviations from it.
-    pub moments: Option<(Vec<f64>, Vec<f64>)>,
+    /// Mean, what it lost when it was rounded, and the sum of the squared deviations from it.
+    pub moments: Option<[Vec<f64>; 3]>,
     /// Least and greatest value, native elements; meaningless where there was none.
     pub extremes: Option<(Vec<u8>, Vec<u8>)>,
     /// Number of values that are not zero.

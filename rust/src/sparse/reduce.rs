@@ -47,7 +47,7 @@ const CANONICAL_ELEMENTS: usize = 1 << 20;
 ///
 /// # Errors
 /// As [`super::read`]; [`Error::ElementType`] when `target` is no native type of numbers or booleans, [`Error::Structure`]
-/// when a view does not fit the selection or neither reduces nor groups an axis.
+/// when a view does not fit the selection.
 #[allow(clippy::too_many_arguments)]
 pub fn reduce(
     matrix: &Matrix,
@@ -63,9 +63,6 @@ pub fn reduce(
     let selected = [rows.len(), columns.len()];
     for view in views {
         view.check(&selected)?;
-        if view.axes.iter().all(|usage| *usage == Use::Keep) {
-            return Err(Error::Structure("a view should reduce or group an axis".into()));
-        }
     }
     Request::run(&matrix.path, |request| {
         let opened = Opened::new(request, matrix)?;
