@@ -23,6 +23,7 @@ import numpy as np
 
 from sizes import (
     ANNDATA,
+    DELAYED,
     DENSE_DATASET,
     H5PY,
     HDF5ARRAY,
@@ -55,8 +56,8 @@ class Peer:
 
     #: Packages whose versions belong to the results.
     packages: ClassVar[tuple[str, ...]] = ()
-    #: Whether a read returns how many seconds it took instead of a result.
-    is_limit: ClassVar[bool] = False
+    #: Whether a read returns how many seconds it took, or would have taken, instead of a result.
+    times_itself: ClassVar[bool] = False
 
     def __init__(self, size: Size, threads: int) -> None:
         """Import the package.
@@ -89,6 +90,38 @@ class Peer:
 
     def load(self, path: Path, selections: Selections) -> Read:
         """Load the sparse matrix whole, as scipy's CSC matrix."""
+        raise NotImplementedError
+
+    def column_sums(self, path: Path, selections: Selections) -> Read:
+        """Add up each column."""
+        return self._statistic(path, lambda x: x.sum(axis=0))
+
+    def row_sums(self, path: Path, selections: Selections) -> Read:
+        """Add up each row."""
+        return self._statistic(path, lambda x: x.sum(axis=1))
+
+    def column_var(self, path: Path, selections: Selections) -> Read:
+        """Find the variance of each column."""
+        return self._statistic(path, lambda x: x.var(axis=0))
+
+    def row_var(self, path: Path, selections: Selections) -> Read:
+        """Find the variance of each row."""
+        return self._statistic(path, lambda x: x.var(axis=1))
+
+    def log_sums(self, path: Path, selections: Selections) -> Read:
+        """Add up each column after it was scaled and its logarithms were taken, both delayed."""
+
+        def log_sums(x: Any) -> Any:
+            scaling = np.random.default_rng(SEED).uniform(0.5, 2, x.shape[1])
+            return np.log1p(x / scaling).sum(axis=0)
+
+        return self._statistic(path, log_sums)
+
+    def quality(self, path: Path, selections: Selections) -> Read:
+        """Add up and count what is not zero, of each row and of each column."""
+        raise NotImplementedError
+
+    def _statistic(self, path: Path, compute: Callable[[Any], Any]) -> Read:
         raise NotImplementedError
 
     def sparse_product(self, path: Path, selections: Selections) -> Read:
@@ -152,6 +185,22 @@ class H5py(Peer):
 
         return read
 
+    def quality(self, path: Path, selections: Selections) -> Read:
+        """Load all, and sum up twice."""
+        read = self.load(path, ())
+
+        def quality() -> list[Any]:
+            (matrix,) = read()
+            sums = [np.asarray(matrix.sum(axis=axis)).ravel() for axis in (0, 1)]
+            return [*sums, *(matrix.count_nonzero(axis=axis).astype(np.int64) for axis in (0, 1))]
+
+        return quality
+
+    def _statistic(self, path: Path, compute: Callable[[Any], Any]) -> Read:
+        dense = _is_dense(path)
+        read = self.dense(path, [(slice(None), slice(None))]) if dense else self.load(path, ())
+        return lambda: [np.asarray(compute(x)).ravel() for x in read()]
+
     def dense_product(self, path: Path, selections: Selections) -> Read:
         """Read all and multiply."""
         read, right = self.dense(path, [(slice(None), slice(None))]), _factor(self.size.dense, PRODUCT_COLUMNS)
@@ -190,6 +239,11 @@ class Hdf5array(Peer):
         array = self._matrix(path)
         return lambda: [self._delayedarray.to_scipy_sparse_matrix(array, "csc")]
 
+    def _array(self, path: Path) -> Any:
+        if _is_dense(path):
+            return self._package.Hdf5DenseArray(str(path), DENSE_DATASET, native_order=True)
+        return self._matrix(path)
+
     def _matrix(self, path: Path) -> Any:
         shape = (self.size.genes, self.size.cells)
         return self._package.Hdf5CompressedSparseMatrix(str(path), SPARSE_GROUP, shape=shape, by_column=True)
@@ -197,6 +251,26 @@ class Hdf5array(Peer):
     def _extract(self, extract: Callable[[Any, Any], Any], array: Any, selections: Selections) -> Read:
         subsets = [_subset(selection, array.shape) for selection in selections]
         return lambda: [extract(array, subset) for subset in subsets]
+
+
+class Delayed(Hdf5array):
+    """delayedarray's statistics, which walk over elements in Python, on hdf5array's arrays: of a part, scaled."""
+
+    times_itself = True
+    #: What part of the columns is done.
+    part = 200
+
+    def _statistic(self, path: Path, compute: Callable[[Any], Any]) -> Read:
+        array = self._array(path)
+        columns = max(1, array.shape[1] // self.part)
+        part = array[:, slice(0, columns)]
+
+        def statistic() -> list[Any]:
+            start = perf_counter()
+            compute(part)
+            return [(perf_counter() - start) * array.shape[1] / columns]
+
+        return statistic
 
 
 class Filebackedarray(Hdf5array):
@@ -215,6 +289,20 @@ class Filebackedarray(Hdf5array):
         self._package.set_num_threads(threads)
         if self._package.get_num_threads() != threads:
             raise RuntimeError(f"asked for {threads} threads, which the package did not take")
+
+    def quality(self, path: Path, selections: Selections) -> Read:
+        """Go through the file once."""
+        matrix, wanted = self._matrix(path), ["sum", "count_nonzero"]
+
+        def quality() -> list[Any]:
+            found = self._package.summarize(matrix, [0, 1], wanted)
+            return [part[name].astype(np.int64, copy=False) for name in wanted for part in found]
+
+        return quality
+
+    def _statistic(self, path: Path, compute: Callable[[Any], Any]) -> Read:
+        array = self._array(path)
+        return lambda: [compute(array)]
 
     def dense_product(self, path: Path, selections: Selections) -> Read:
         """Multiply block by block."""
@@ -301,7 +389,7 @@ class Zarrs(Peer):
 class Limit(Peer):
     """What no reader of gzip can be faster than: decoding into nothing, and touching a result's memory."""
 
-    is_limit = True
+    times_itself = True
     #: Which of the two are counted, and how much of the decoding.
     decoding: ClassVar[str | None] = "decode"
     faults: ClassVar[bool] = True
@@ -313,6 +401,14 @@ class Limit(Peer):
         with h5py.File(path, "r") as file:
             size = file[DENSE_DATASET].size * file[DENSE_DATASET].dtype.itemsize
         return self._read(path, [DENSE_DATASET], size)
+
+    def column_sums(self, path: Path, selections: Selections) -> Read:
+        """Decode all chunks."""
+        return self.dense(path, selections)
+
+    def row_sums(self, path: Path, selections: Selections) -> Read:
+        """Decode all chunks."""
+        return self.dense(path, selections)
 
     def load(self, path: Path, selections: Selections) -> Read:
         """Decode values and indices, and write to as much fresh memory as scipy's matrix takes."""
@@ -351,6 +447,11 @@ def _fault_in(size: int, threads: int) -> float:
         pieces = [memory[at : at + share] for at in range(0, size, share)]
         list(pool.map(lambda piece: ctypes.memset(piece.ctypes.data, 1, piece.size), pieces))
         return perf_counter() - start
+
+
+def _is_dense(path: Path) -> bool:
+    """Whether this is a file with the dense array in it."""
+    return "-dense-" in path.name
 
 
 def _factor(rows: int, columns: int) -> Any:
@@ -398,6 +499,7 @@ PEERS: dict[str, type[Peer]] = {
     HDF5ARRAY: Hdf5array,
     HIDEFIX: Hidefix,
     ANNDATA: Anndata,
+    DELAYED: Delayed,
     **{
         name: type(f"Zarrs_{codec}", (Zarrs,), {"codec": codec}) for name, codec in zip(ZARRS, ZARR_CODECS, strict=True)
     },

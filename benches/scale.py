@@ -83,7 +83,9 @@ class Measured:
         cells: Reading many cells, far apart.
         chunks: Chunks that these are in.
         gene: Reading a gene of all cells.
-        peaks: Bytes by which the process grew at its peak in each of these: opening, a cell, the cells, a gene.
+        quality: Sums and numbers of detected of every gene and every cell, in one sweep.
+        peaks: Bytes by which the process grew at its peak in each of these: opening, a cell, the cells, a gene, the
+            sweep.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Measured:
     cells: float
     chunks: int
     gene: float
+    quality: float
     peaks: dict[str, int | None]
 
 
@@ -217,6 +220,9 @@ def measure(path: Path, name: str, threads: int) -> Measured:
     peak = Peak()
     gene_seconds = _least(gene, 2)
     peaks["gene"] = peak.growth()
+    peak = Peak()
+    quality_seconds, _ = _time(lambda: filebackedarray.summarize(array, [0, 1], ["sum", "count_nonzero"]))
+    peaks["quality"] = peak.growth()
     return Measured(
         name,
         shape,
@@ -230,6 +236,7 @@ def measure(path: Path, name: str, threads: int) -> Measured:
         cells_seconds,
         chunks,
         gene_seconds,
+        quality_seconds,
         peaks,
     )
 
@@ -272,7 +279,8 @@ HEADER = (
     f"{CELLS} cells",
     "in chunks",
     "a gene",
-    "peak: open / cell / cells / gene",
+    "sums and detected of all",
+    "peak: open / cell / cells / gene / all",
 )
 
 
@@ -280,7 +288,7 @@ def _cells(row: Measured) -> tuple[str, ...]:
     def milliseconds(seconds: float) -> str:
         return f"{seconds * 1e3:.3g} ms"
 
-    peaks = (row.peaks[key] for key in ("opening", "cell", "cells", "gene"))
+    peaks = (row.peaks[key] for key in ("opening", "cell", "cells", "gene", "quality"))
     return (
         row.name,
         f"{row.shape[0]:,} x {row.shape[1]:,}",
@@ -293,6 +301,7 @@ def _cells(row: Measured) -> tuple[str, ...]:
         milliseconds(row.cells),
         f"{row.chunks:,}",
         f"{row.gene:.2f} s",
+        f"{row.quality:.1f} s",
         " / ".join("-" if peak is None else f"{max(peak, 0) / 1e6:.0f}" for peak in peaks) + " MB",
     )
 

@@ -24,6 +24,8 @@ HDF5ARRAY = "hdf5array"
 HIDEFIX = "hidefix"
 ANNDATA = "anndata"
 ZARR_CODECS = ("gzip", "zstd", "blosc")
+#: delayedarray's own way over elements, which takes minutes: timed on a part, and scaled.
+DELAYED = "delayedarray, of a part"
 ZARRS = tuple(f"zarr+zarrs {codec}" for codec in ZARR_CODECS)
 LIMIT = "limit"
 LIMITS = (LIMIT, "limit: decoding", "limit: inflating", "limit: page faults")
@@ -150,7 +152,14 @@ def work_items(size: Size) -> list[Work]:
     Returns:
         The work items, in the order of the table.
     """
-    return [*_compressed(size), *_contiguous(size), *_repeated(size), *_sparse(size), *_products()]
+    return [
+        *_compressed(size),
+        *_contiguous(size),
+        *_repeated(size),
+        *_sparse(size),
+        *_statistics(),
+        *_products(),
+    ]
 
 
 def _subsets(size: Size) -> dict[str, tuple[str, Selection]]:
@@ -299,6 +308,27 @@ def _sparse(size: Size) -> list[Work]:
             both,
             *((ALL, one(column)) for column in pick(size.cells, size.many)),
         ),
+    ]
+
+
+def _statistics() -> list[Work]:
+    """Sums and the like, in one sweep over the file each."""
+    inflating = LIMITS[2]
+    dense, sparse = "dense-100x100", "sparse"
+    everyone, floats = (H5PY, DELAYED), (DELAYED,)
+    log = "sum of columns of log1p(x / vector)"
+    return [
+        Work("dense-column-sums", "dense sums of columns", dense, "column_sums", (*everyone, inflating), memory=True),
+        Work("dense-row-sums", "dense sums of rows", dense, "row_sums", (*everyone, inflating), memory=True),
+        Work("dense-column-var", "dense variances of columns", dense, "column_var", floats),
+        Work("dense-row-var", "dense variances of rows", dense, "row_var", floats),
+        Work("dense-log", f"dense {log}", dense, "log_sums", floats, memory=True),
+        Work("sparse-column-sums", "CSC sums of columns", sparse, "column_sums", everyone, memory=True),
+        Work("sparse-row-sums", "CSC sums of rows", sparse, "row_sums", everyone, memory=True),
+        Work("sparse-column-var", "CSC variances of columns", sparse, "column_var", floats),
+        Work("sparse-row-var", "CSC variances of rows", sparse, "row_var", floats),
+        Work("sparse-log", f"CSC {log}", sparse, "log_sums", floats, memory=True),
+        Work("sparse-quality", "CSC sums and detected, of rows and columns", sparse, "quality", (H5PY,), memory=True),
     ]
 
 

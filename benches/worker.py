@@ -149,7 +149,7 @@ class _Server:
 
     def fingerprint(self, work: str) -> str | None:
         result = self._read(work)()
-        return None if self.peer.is_limit else fingerprint(result)
+        return None if self.peer.times_itself else fingerprint(result)
 
     def chill(self, work: str) -> bool:
         _, path = self._works[work]
@@ -171,7 +171,7 @@ class _Server:
         start = time.perf_counter()
         result = read()
         seconds = time.perf_counter() - start
-        if self.peer.is_limit:
+        if self.peer.times_itself:
             seconds = result[0]
         del result  # Only now, so that giving the memory back is not part of the time.
         return seconds

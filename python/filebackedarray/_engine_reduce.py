@@ -38,9 +38,8 @@ def dense_reduction(leaf: DenseLeaf) -> Reduce | None:
 def sparse_reduction(leaf: SparseLeaf) -> Reduce | None:
     """The engine's function for a sparse matrix, if it has one for it."""
     seed = leaf.seed
-    if seed._untrusted:
-        return None
-    return seed._matrix().reduce  # type: ignore[no-any-return]
+    matrix = seed._matrix()
+    return matrix.reduce if isinstance(matrix, _core.SparseMatrix) else None
 
 
 class _Chain(NamedTuple):
