@@ -13,6 +13,7 @@ use crate::dataset::Layout;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::pool::Control;
+use crate::reduce::{Use, View, Wanted};
 use crate::selection::Axis;
 use crate::sparse::{self, Matrix, Types};
 use crate::{dense, filters};
@@ -252,6 +253,9 @@ fn mutate(bytes: &mut Vec<u8>, structures: &[Structure], input: &mut Input<'_>) 
     bytes[at..end].copy_from_slice(&new.to_le_bytes()[..end - at]);
 }
 
+/// All statistics.
+const ALL: Wanted = Wanted { sum: true, moments: true, extremes: true, nonzero: true };
+
 /// Reads a dataset as far as it is small; whether its chunks may be as long as they say, however few their bytes.
 fn read(path: &Path, name: &[u8]) -> Option<bool> {
     let dataset = checked(dense::inspect(path, name))?;
@@ -281,6 +285,18 @@ fn read(path: &Path, name: &[u8]) -> Option<bool> {
         } else {
             let mut out = vec![0; size];
             checked(dense::read(path, name, &selection, dataset.element, &mut out, &Control::default()));
+            let axes =
+                (0..selection.len()).map(|axis| if axis == 0 { Use::Keep } else { Use::Reduce }).collect();
+            let target = dataset.element.to_native();
+            checked(dense::reduce(
+                path,
+                name,
+                &selection,
+                target,
+                &[View { axes, wanted: ALL }],
+                true,
+                &Control::default(),
+            ));
         }
     }
     Some(is_endless)
@@ -299,6 +315,10 @@ fn read_matrix(path: &Path) {
     }
     checked(sparse::read::<Zeros>(&matrix, &rows, &columns, types, &control));
     checked(sparse::read_transposed::<Zeros>(&matrix, &rows, &columns, types, &control));
+    for (rows, axes) in [(&all, [Use::Keep, Use::Reduce]), (&rows, [Use::Reduce, Use::Keep])] {
+        let view = View { axes: axes.to_vec(), wanted: ALL };
+        checked(sparse::reduce(&matrix, rows, &columns, ElementType::I64, &[view], false, &control));
+    }
 }
 
 /// The result, if there is one; an error is never a defect of this package.

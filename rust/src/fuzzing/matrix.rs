@@ -7,6 +7,7 @@ use super::{BOUNDARIES, Input};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::pool::Control;
+use crate::reduce::{Use, View, Wanted};
 use crate::selection::Axis;
 use crate::sparse::{self, Array, Compressed, Matrix, Types};
 
@@ -122,11 +123,20 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
     let in_dense = sparse::read_dense(matrix, rows, columns, ElementType::I64, &mut dense, &control);
     let compressed = sparse::read::<Zeros>(matrix, rows, columns, TYPES, &control);
     let transposed = sparse::read_transposed::<Zeros>(matrix, rows, columns, TYPES, &control);
+    let wanted = Wanted { sum: true, extremes: true, ..Wanted::default() };
+    let view = |keep: usize| {
+        let mut axes = vec![Use::Reduce; 2];
+        axes[keep] = Use::Keep;
+        View { axes, wanted }
+    };
+    let by_row = usize::from(!matrix.by_column);
+    let views = [view(by_row), view(1 - by_row)];
+    let statistics = sparse::reduce(matrix, rows, columns, ElementType::I64, &views, false, &control);
     let is_structure = pointers[0] == 0 && pointers.is_sorted() && pointers[COLUMNS] == STORED as u64;
     let positions = |axis: &Axis| -> Vec<u64> { (0..axis.len()).filter_map(|i| axis.get(i)).collect() };
     let (along, across) = (positions(along), positions(across));
     if !is_structure {
-        for error in [in_dense.err(), compressed.err(), transposed.err()] {
+        for error in [in_dense.err(), compressed.err(), transposed.err(), statistics.err()] {
             assert!(matches!(error, Some(Error::Structure(_))), "{error:?}");
         }
         return;
@@ -135,7 +145,7 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
     let is_outside = |&column: &u64| indices[elements(column)].iter().any(|&index| index >= extent);
     if along.iter().any(is_outside) {
         // A part of the other axis may be read without any of those that are outside of it.
-        for error in [in_dense.err(), compressed.err(), transposed.err()] {
+        for error in [in_dense.err(), compressed.err(), transposed.err(), statistics.err()] {
             let is_index = matches!(error, Some(Error::Index(_)));
             assert!(is_index || error.is_none() && across.len() as u64 != extent, "{error:?}");
         }
@@ -147,6 +157,22 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
             if let Ok(at) = across.binary_search(&indices[stored]) {
                 expected[position * across.len() + at] += stored as i64 + 1;
             }
+        }
+    }
+    let statistics = statistics.expect("a sound matrix");
+    // The first view keeps the axis that the matrix is not compressed along.
+    for (view, len) in [(0, across.len()), (1, along.len())] {
+        let width = across.len();
+        let part = |at: usize| -> Vec<i64> {
+            let is_mine = |place: usize| if view == 0 { place % width == at } else { place / width == at };
+            (0..expected.len()).filter(|&place| is_mine(place)).map(|place| expected[place]).collect()
+        };
+        let sums = statistics[view].sum.as_deref().expect("sums of integers");
+        let (_, max) = statistics[view].extremes.as_ref().expect("extremes");
+        let (max, _) = max.as_chunks();
+        for at in 0..len {
+            assert_eq!(sums[at], part(at).iter().sum::<i64>());
+            assert!(part(at).into_iter().max().is_none_or(|most| most == i64::from_ne_bytes(max[at])));
         }
     }
     in_dense.expect("a sound matrix");
