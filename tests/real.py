@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 FOLDERS = ("c1_10x", "c2_h5ad")
 
 
@@ -29,6 +31,16 @@ def is_there() -> bool:
 
 def is_required() -> bool:
     return os.environ.get("FILEBACKEDARRAY_REQUIRE_REAL") == "1"
+
+
+def skip_or_fail() -> None:
+    """Skip the running test if the files are not there, or fail it if they have to be."""
+    if is_there():
+        return
+    reason = f"no real files in {location()} (see tests/real.py)"
+    if is_required():
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @functools.cache
