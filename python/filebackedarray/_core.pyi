@@ -24,6 +24,7 @@ __all__ = [
     "SparseMatrix",
     "after_fork",
     "before_fork",
+    "check_dense",
     "get_num_threads",
     "inspect",
     "multiply_dense",
@@ -61,6 +62,9 @@ def reduce_dense(
     skip_nan: bool,
     progress: _Progress | None = None,
 ) -> list[dict[str, _Array]]: ...
+def check_dense(
+    path: _Path, name: bytes, progress: _Progress | None = None
+) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
 def only_this_file() -> None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...

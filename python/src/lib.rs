@@ -79,6 +79,20 @@ fn reduce_dense<'py>(
     reduce::results(py, results, target)
 }
 
+/// How many chunks of a dataset were decoded, and where each damaged one begins and what is the matter with it.
+#[pyfunction]
+#[pyo3(signature = (path, name, progress=None))]
+fn check_dense<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    name: &[u8],
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let checked = request::run_reporting(py, progress, move |control| dense::check(&path, name, control))?;
+    let damaged = checked.damaged.iter().map(|(offset, message)| Ok((PyTuple::new(py, offset)?, message)));
+    (checked.chunks, damaged.collect::<PyResult<Vec<_>>>()?).into_pyobject(py)
+}
+
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn multiply_dense(
@@ -261,8 +275,8 @@ fn only_this_file() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, multiply_dense, only_this_file,
-        read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, before_fork, check_dense, get_num_threads, inspect, multiply_dense,
+        only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

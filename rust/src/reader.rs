@@ -355,6 +355,32 @@ impl ChunkReader<'_> {
         self.chunk_bytes
     }
 
+    /// The same, that takes nothing from the cache and leaves nothing in it.
+    pub(crate) fn uncached(self) -> Self {
+        Self { cached: None, ..self }
+    }
+
+    /// The numbers in the grid of the chunks that were ever written; `None` where the file has no index of them, and all
+    /// blocks have to be read to know.
+    pub(crate) fn written(&self) -> Option<Vec<usize>> {
+        let index = match &self.backend {
+            Backend::Chunked(chunked) => chunked.index.as_ref(),
+            Backend::Library { filtered: Some((index, _)), .. } => index,
+            Backend::Contiguous(None) => return Some(Vec::new()),
+            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => return None,
+        };
+        Some(index.numbers().filter_map(|number| usize::try_from(number).ok()).collect())
+    }
+
+    /// Reads and decodes the chunk of a job for nothing but its faults; of strings, also what it refers to.
+    pub(crate) fn attempt(&self, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
+        if self.dataset.element == ElementType::STRING {
+            self.strings(job, worker).map(drop)
+        } else {
+            self.decode(job, worker, Form::AsStored, Keep::Nowhere).map(drop)
+        }
+    }
+
     /// Decodes the chunks of a plan and writes what is wanted of them.
     pub(crate) fn read(&self, plan: &Plan, output: &Output<'_>, control: &Control<'_>) -> Result<()> {
         self.sweep(plan).read(output, control)

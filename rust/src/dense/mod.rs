@@ -1,7 +1,9 @@
 //! Reading a dataset, or any selection of it, into an array.
 
+mod check;
 mod reduce;
 
+pub use check::{Checked, check};
 pub use reduce::reduce;
 
 use std::path::Path;
