@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 FOLDERS = ("c1_10x", "c2_h5ad")
 
 
@@ -29,6 +31,15 @@ def is_there() -> bool:
 
 def is_required() -> bool:
     return os.environ.get("FILEBACKEDARRAY_REQUIRE_REAL") == "1"
+
+
+def require() -> None:
+    """Skip a test of files that are not there, or fail it where they have to be."""
+    if not is_there():
+        reason = f"no real files in {location()} (see tests/real.py)"
+        if is_required():
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @functools.cache

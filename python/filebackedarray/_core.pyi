@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias, final
 import numpy
 import numpy.typing
 
+from ._engine import Facts as _Facts
+
 _Path: TypeAlias = str | os.PathLike[str]
 _Array: TypeAlias = numpy.typing.NDArray[Any]
 _Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
@@ -25,6 +27,7 @@ __all__ = [
     "after_fork",
     "before_fork",
     "check_dense",
+    "facts",
     "get_num_threads",
     "inspect",
     "multiply_dense",
@@ -40,6 +43,7 @@ __all__ = [
 OPTIMISED: Final[bool]
 
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
+def facts(path: _Path, name: bytes) -> _Facts: ...
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
 def multiply_dense(

@@ -36,6 +36,22 @@ fn inspect<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'
     (shape, dataset.element.to_string(), chunks).into_pyobject(py)
 }
 
+/// How a dataset is stored, and what R says of its values.
+#[pyfunction]
+fn facts<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+    let facts = py.detach(|| dense::facts(&path, name)).map_err(raise)?;
+    let filters = facts.filters.into_iter().map(|step| (step.id, step.name, step.values));
+    let described = PyDict::new(py);
+    described.set_item("chunks", facts.chunk.map(|chunk| PyTuple::new(py, chunk)).transpose()?)?;
+    described.set_item("filters", PyList::new(py, filters.collect::<Vec<_>>())?)?;
+    described.set_item("storage_size", facts.stored)?;
+    described.set_item("value_size", facts.value_size)?;
+    described.set_item("from_r", facts.marks.from_r)?;
+    described.set_item("logical", facts.marks.logical)?;
+    described.set_item("missing_strings", facts.marks.missing_strings)?;
+    Ok(described)
+}
+
 #[pyfunction]
 fn read_path(py: Python<'_>, path: PathBuf, name: &[u8]) -> PyResult<String> {
     py.detach(|| dense::read_path(&path, name)).map_err(raise)
@@ -275,7 +291,7 @@ fn only_this_file() {
 mod _core {
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, check_dense, get_num_threads, inspect, multiply_dense,
+        SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, multiply_dense,
         only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 

@@ -11,7 +11,7 @@ use lru::LruCache;
 
 use crate::cache::{self, Chunks, Kept, Key};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
-use crate::dataset::{Dataset, Layout};
+use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
@@ -97,6 +97,11 @@ impl Request {
             Ok(dataset) | Err(Uncached::Dataset(dataset)) => Ok(dataset),
             Err(Uncached::Error(error)) => Err(error),
         }
+    }
+
+    /// How a dataset is stored, asked anew each time.
+    pub(crate) fn facts(&self, name: &[u8]) -> Result<Facts> {
+        hdf5::facts(self.path(), &self.source.identity(), name)
     }
 
     /// What a cached fact of this dataset may be kept under: the pointers of a compressed matrix.
