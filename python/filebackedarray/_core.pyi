@@ -19,20 +19,29 @@ _Axis: TypeAlias = tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]
 _Use: TypeAlias = str | tuple[numpy.typing.NDArray[numpy.uint32], int]
 # One result of a sweep: its axes, and which of "sum", "moments", "extremes", "nonzero" it has.
 _View: TypeAlias = tuple[Sequence[_Use], Iterable[str]]
+# Kind, identity, shape, dtype, members of compound values with their dtypes, and what is the matter with it.
+_Object: TypeAlias = tuple[str, bytes, tuple[int, ...] | None, str | None, list[tuple[bytes, str | None]], str]
+# Name, kind ("numbers", "strings", "references" or "other"), shape, dtype of numbers, values: the bytes of numbers;
+# strings; for each element the names of the objects that it refers to; why there are none.
+_Attribute: TypeAlias = tuple[bytes, str, tuple[int, ...], str, bytes | list[bytes] | list[list[bytes]] | str]
 _Progress: TypeAlias = Callable[[int, int], object]
 
 __all__ = [
     "OPTIMISED",
     "SparseMatrix",
     "after_fork",
+    "attributes",
     "before_fork",
     "check_dense",
+    "describe",
     "facts",
     "get_num_threads",
     "inspect",
+    "members",
     "multiply_dense",
     "only_this_file",
     "read_dense",
+    "read_field",
     "read_path",
     "read_strings",
     "reduce_dense",
@@ -44,6 +53,10 @@ OPTIMISED: Final[bool]
 
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
 def facts(path: _Path, name: bytes) -> _Facts: ...
+def describe(path: _Path, name: bytes) -> _Object: ...
+def members(path: _Path, group: bytes) -> list[tuple[bytes, _Object]]: ...
+def attributes(path: _Path, name: bytes, wanted: Sequence[bytes]) -> list[_Attribute]: ...
+def read_field(path: _Path, dataset: bytes, field: bytes) -> list[bytes]: ...
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
 def multiply_dense(

@@ -25,7 +25,7 @@ import numpy
 import numpy.typing
 
 from . import _core, _frames
-from ._engine import Facts
+from ._engine import Attribute, Described, Facts
 from ._memory import machine_memory
 
 SECONDS = 30.0
@@ -231,10 +231,62 @@ def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out
 def read_strings(path: str, name: bytes, selection: Sequence[Any]) -> list[bytes]:
     """See ``_core``."""
     axes, indices = _split(selection)
-    _, (lengths, content) = _call("read_strings", path, arrays=indices, name=name.decode("latin-1"), axes=axes)
+    _, answer = _call("read_strings", path, arrays=indices, name=name.decode("latin-1"), axes=axes)
+    return _strings(*answer)
+
+
+def _strings(lengths: _Array, content: _Array) -> list[bytes]:
     ends = numpy.cumsum(lengths).tolist()
     joined = content.tobytes()
     return [joined[end - int(length) : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+def _described(sent: Any) -> Described:
+    kind, identity, shape, dtype, fields, note = sent
+    return (
+        str(kind),
+        identity.encode("latin-1"),
+        None if shape is None else tuple(map(int, shape)),
+        None if dtype is None else str(dtype),
+        [(name.encode("latin-1"), None if of is None else str(of)) for name, of in fields],
+        str(note),
+    )
+
+
+def describe(path: str, name: bytes) -> Described:
+    """See ``_core``."""
+    answer, _ = _call("describe", path, name=name.decode("latin-1"))
+    return _described(answer["object"])
+
+
+def members(path: str, group: bytes) -> list[tuple[bytes, Described]]:
+    """See ``_core``."""
+    answer, _ = _call("members", path, name=group.decode("latin-1"))
+    return [(name.encode("latin-1"), _described(sent)) for name, sent in answer["members"]]
+
+
+def attributes(path: str, name: bytes, wanted: Sequence[bytes]) -> list[Attribute]:
+    """See ``_core``."""
+    names = [one.decode("latin-1") for one in wanted]
+    answer, _ = _call("attributes", path, name=name.decode("latin-1"), wanted=names)
+
+    def received(kind: str, sent: Any) -> Any:
+        if kind == "other":
+            return str(sent)
+        if isinstance(sent, list):
+            return [received(kind, one) for one in sent]
+        return sent.encode("latin-1")
+
+    return [
+        (one.encode("latin-1"), str(kind), tuple(map(int, shape)), str(dtype), received(kind, sent))
+        for one, kind, shape, dtype, sent in answer["attributes"]
+    ]
+
+
+def read_field(path: str, dataset: bytes, field: bytes) -> list[bytes]:
+    """See ``_core``."""
+    _, answer = _call("read_field", path, name=dataset.decode("latin-1"), field=field.decode("latin-1"))
+    return _strings(*answer)
 
 
 class SparseMatrix:

@@ -52,9 +52,48 @@ def _read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Ans
 
 
 def _read_strings(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
-    strings = _core.read_strings(message["path"], _name(message["name"]), _axes(message["axes"], arrays))
+    return _strings(_core.read_strings(message["path"], _name(message["name"]), _axes(message["axes"], arrays)))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("latin-1")
+
+
+def _described(described: Any) -> list[Any]:
+    kind, identity, shape, dtype, fields, note = described
+    return [kind, _text(identity), shape, dtype, [[_text(name), of] for name, of in fields], note]
+
+
+def _describe(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    return {"object": _described(_core.describe(message["path"], _name(message["name"])))}, ()
+
+
+def _members(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    members = _core.members(message["path"], _name(message["name"]))
+    return {"members": [[_text(name), _described(described)] for name, described in members]}, ()
+
+
+def _attributes(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    found = _core.attributes(message["path"], _name(message["name"]), [_name(name) for name in message["wanted"]])
+    attributes = []
+    for name, kind, shape, dtype, values in found:
+        # Bytes are text of JSON, one character each, however deep in lists.
+        sent: Any = values
+        if isinstance(values, bytes):
+            sent = _text(values)
+        elif isinstance(values, list):
+            sent = [list(map(_text, value)) if isinstance(value, list) else _text(value) for value in values]
+        attributes.append([_text(name), kind, shape, dtype, sent])
+    return {"attributes": attributes}, ()
+
+
+def _strings(strings: Sequence[bytes]) -> Answer:
     lengths = numpy.fromiter(map(len, strings), numpy.uint64, len(strings))
     return {}, (lengths, numpy.frombuffer(b"".join(strings), numpy.uint8))
+
+
+def _read_field(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    return _strings(_core.read_field(message["path"], _name(message["name"]), _name(message["field"])))
 
 
 def _sparse_inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
@@ -78,6 +117,10 @@ _CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] =
     "facts": _facts,
     "read_dense": _read_dense,
     "read_strings": _read_strings,
+    "describe": _describe,
+    "members": _members,
+    "attributes": _attributes,
+    "read_field": _read_field,
     "sparse_inspect": _sparse_inspect,
     "sparse_read": _sparse_read,
     "sparse_read_dense": _sparse_read_dense,

@@ -7,6 +7,7 @@
 // The one module with unsafe code: the memory of numpy's arrays.
 #[allow(unsafe_code)]
 mod arrays;
+mod contents;
 mod errors;
 mod product;
 mod reduce;
@@ -289,6 +290,9 @@ fn only_this_file() {
 
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use crate::contents::{attributes, describe, members, read_field};
+
     #[pymodule_export]
     use super::{
         SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, multiply_dense,

@@ -17,6 +17,7 @@ use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
+use crate::identity::Identity;
 use crate::plan::{Job, Plan};
 use crate::planes::Planes;
 use crate::pool::{self, Control};
@@ -70,6 +71,11 @@ impl Request {
 
     fn key(&self, name: &[u8]) -> Key {
         Key { identity: self.source.identity(), name: name.to_vec() }
+    }
+
+    /// The state that the file is in.
+    pub(crate) fn identity(&self) -> Identity {
+        self.source.identity()
     }
 
     /// The file's path.

@@ -31,10 +31,11 @@ pub(super) struct Access<'lib>(Option<Id<'lib>>);
 
 impl<'lib> Access<'lib> {
     pub(super) fn new(library: &'lib Library, place: &Place) -> Result<Self> {
-        if !ONLY_THIS_FILE.load(Ordering::Relaxed) {
-            return Ok(Self(None));
-        }
-        REFUSED.store(false, Ordering::Relaxed);
+        if ONLY_THIS_FILE.load(Ordering::Relaxed) { Self::within(library, place) } else { Ok(Self(None)) }
+    }
+
+    /// Such a list with which no link to another file is followed, whether the file is trusted or not.
+    pub(super) fn within(library: &'lib Library, place: &Place) -> Result<Self> {
         // SAFETY: under the lock. What opens datasets opens links too; the callback needs no data.
         unsafe {
             let list = library.id(H5Pcreate(*H5P_CLS_DATASET_ACCESS), H5Pclose, place)?;
@@ -43,13 +44,19 @@ impl<'lib> Access<'lib> {
         }
     }
 
+    /// For the next traversal; what was met before is forgotten.
+    pub(super) fn afresh(&self) -> hid_t {
+        REFUSED.store(false, Ordering::Relaxed);
+        self.get()
+    }
+
     pub(super) fn get(&self) -> hid_t {
         self.0.as_ref().map_or(H5P_DEFAULT, Id::get)
     }
 
-    /// An external link was met where none is followed.
+    /// The last traversal came to an external link where none is followed.
     pub(super) fn refused(&self) -> bool {
-        self.0.is_some() && REFUSED.swap(false, Ordering::Relaxed)
+        self.0.is_some() && REFUSED.load(Ordering::Relaxed)
     }
 
     /// Refuses a dataset, just opened, whose values are in other files.

@@ -158,22 +158,9 @@ impl Description<'_> {
         // SAFETY: under the lock; an open dataset.
         let space =
             self.library.id(unsafe { H5Dget_space(self.opened.dataset.get()) }, H5Sclose, &self.place)?;
-        // SAFETY: under the lock; an open dataspace, and room for as many extents as it has.
-        unsafe {
-            if H5Sget_simple_extent_type(space.get()) == H5S_class_t::H5S_NULL {
-                return Err(Error::ElementType(format!(
-                    "{} has a null dataspace: it holds no values",
-                    self.place
-                )));
-            }
-            let rank = self.library.check(H5Sget_simple_extent_ndims(space.get()), &self.place)?;
-            let mut shape = vec![0; rank as usize];
-            self.library.check(
-                H5Sget_simple_extent_dims(space.get(), shape.as_mut_ptr(), std::ptr::null_mut()),
-                &self.place,
-            )?;
-            Ok(shape)
-        }
+        extents(self.library, &space, &self.place)?.ok_or_else(|| {
+            Error::ElementType(format!("{} has a null dataspace: it holds no values", self.place))
+        })
     }
 
     fn chunk(&self, plist: &Id<'_>, rank: usize) -> Result<Vec<u64>> {
@@ -318,6 +305,21 @@ impl Description<'_> {
             place: self.place.clone(),
             message: format!("the file holds {stored} bytes for it, less than its shape needs"),
         }
+    }
+}
+
+/// Extent of each axis of a dataspace; `None` for a null dataspace, which has no values.
+pub(super) fn extents(library: &Library, space: &Id<'_>, place: &Place) -> Result<Option<Vec<u64>>> {
+    // SAFETY: under the lock; an open dataspace, and room for as many extents as it has.
+    unsafe {
+        if H5Sget_simple_extent_type(space.get()) == H5S_class_t::H5S_NULL {
+            return Ok(None);
+        }
+        let rank = library.check(H5Sget_simple_extent_ndims(space.get()), place)?;
+        let mut shape = vec![0; rank as usize];
+        let status = H5Sget_simple_extent_dims(space.get(), shape.as_mut_ptr(), std::ptr::null_mut());
+        library.check(status, place)?;
+        Ok(Some(shape))
     }
 }
 

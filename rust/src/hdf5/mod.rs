@@ -6,6 +6,7 @@
 
 mod access;
 mod attributes;
+mod contents;
 mod describe;
 mod element;
 mod filters;
@@ -34,6 +35,7 @@ use hdf5_metno_sys::h5p::{
 };
 
 pub use access::only_this_file;
+pub use contents::{attributes, field, members, object};
 pub use describe::{describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
 pub use index::chunk_index;
@@ -161,45 +163,16 @@ struct Opened<'lib> {
 fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[u8]) -> Result<Opened<'lib>> {
     let place = Place::dataset(path, name);
     let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
-    let file = open_file(library, path)?;
-    if file_identity(&file).is_none_or(|found| found != *identity) {
-        return Err(Error::Changing { place: Place::file(path) });
-    }
-    if name.is_empty() {
-        return Err(not_found("it has no name"));
-    }
-    let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
+    let file = open_same(library, path, identity)?;
     let access = Access::new(library, &place)?;
-    // SAFETY: under the lock; an open file and a C string. The kind of object is asked for first, since
-    // opening a group as a dataset is an error like any other to libhdf5.
-    let object = unsafe { H5Oopen(file.get(), c_name.as_ptr(), access.get()) };
-    if object < 0 {
-        let failure = library.failure();
-        if access.refused() {
-            return Err(access::elsewhere(&place));
-        }
-        let mut link = MaybeUninit::<H5L_info2_t>::zeroed();
-        // SAFETY: under the lock; an open file, a C string, and room for what it tells. The link's kind is its
-        // first field; it is read as a number, since files may have kinds that the bindings do not know.
-        let (status, kind) = unsafe {
-            let status = H5Lget_info2(file.get(), c_name.as_ptr(), link.as_mut_ptr(), access.get());
-            (status, link.as_ptr().cast::<c_int>().read())
-        };
-        library.failure();
-        // What a hard link leads to is there, even if something that it needs is not found.
-        let exists = status >= 0 && kind == H5L_type_t::H5L_TYPE_HARD as c_int;
-        return Err(if failure.not_found && !exists {
-            not_found("no such object in the file")
-        } else {
-            Error::Unreadable { place, message: failure.to_string() }
-        });
-    }
-    let object = Id::new(library, object, H5Oclose);
-    // SAFETY: under the lock; an open object.
+    let object = find(library, &file, name, &access, &place)?;
+    // SAFETY: under the lock; an open object. The kind of object is asked for first, since opening a group as a
+    // dataset is an error like any other to libhdf5.
     if unsafe { H5Iget_type(object.get()) } != H5I_type_t::H5I_DATASET {
         return Err(not_found("it is not a dataset"));
     }
     drop(object);
+    let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
     // SAFETY: under the lock; an open file and a C string.
     let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), access.get()) };
     let dataset = library.id(dataset, H5Dclose, &place)?;
@@ -208,6 +181,54 @@ fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[
     let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
     let elsewhere = file_identity(&owner).is_none_or(|found| found != *identity);
     Ok(Opened { dataset, elsewhere, file })
+}
+
+/// Opens the file at `path`, provided that it still is the file of that identity.
+fn open_same<'lib>(library: &'lib Library, path: &Path, identity: &Identity) -> Result<Id<'lib>> {
+    let file = open_file(library, path)?;
+    if file_identity(&file).is_none_or(|found| found != *identity) {
+        return Err(Error::Changing { place: Place::file(path) });
+    }
+    Ok(file)
+}
+
+/// Opens an object by its name in a file or a group.
+fn find<'lib>(
+    library: &'lib Library,
+    parent: &Id<'_>,
+    name: &[u8],
+    access: &Access<'_>,
+    place: &Place,
+) -> Result<Id<'lib>> {
+    let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
+    if name.is_empty() {
+        return Err(not_found("it has no name"));
+    }
+    let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
+    // SAFETY: under the lock; an open file or group and a C string.
+    let object = unsafe { H5Oopen(parent.get(), c_name.as_ptr(), access.afresh()) };
+    if object >= 0 {
+        return Ok(Id::new(library, object, H5Oclose));
+    }
+    let failure = library.failure();
+    if access.refused() {
+        return Err(access::elsewhere(place));
+    }
+    let mut link = MaybeUninit::<H5L_info2_t>::zeroed();
+    // SAFETY: under the lock; an open file or group, a C string, and room for what it tells. The link's kind is its
+    // first field; it is read as a number, since files may have kinds that the bindings do not know.
+    let (status, kind) = unsafe {
+        let status = H5Lget_info2(parent.get(), c_name.as_ptr(), link.as_mut_ptr(), access.get());
+        (status, link.as_ptr().cast::<c_int>().read())
+    };
+    library.failure();
+    // What a hard link leads to is there, even if something that it needs is not found.
+    let exists = status >= 0 && kind == H5L_type_t::H5L_TYPE_HARD as c_int;
+    Err(if failure.not_found && !exists {
+        not_found("no such object in the file")
+    } else {
+        Error::Unreadable { place: place.clone(), message: failure.to_string() }
+    })
 }
 
 /// Opens a file for reading; if it is refused for being open for writing, as a reader beside a single writer (SWMR).

@@ -1,0 +1,85 @@
+//! What is in a file, as tuples.
+
+use std::path::PathBuf;
+
+use filebackedarray::{Object, Values, contents};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::errors::raise;
+
+/// Kind, identity, shape, dtype, members of compounds with their dtypes, note.
+fn tuple<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyTuple>> {
+    let shape = object.shape.as_ref().map(|shape| PyTuple::new(py, shape)).transpose()?;
+    let fields = object
+        .fields
+        .iter()
+        .map(|field| (PyBytes::new(py, &field.name), field.element.map(|element| element.to_string())));
+    (
+        object.kind.name(),
+        PyBytes::new(py, &object.identity),
+        shape,
+        object.element.map(|element| element.to_string()),
+        PyList::new(py, fields)?,
+        object.note.as_str(),
+    )
+        .into_pyobject(py)
+}
+
+#[pyfunction]
+pub(crate) fn describe<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+    let object = py.detach(|| contents::object(&path, name)).map_err(raise)?;
+    tuple(py, &object)
+}
+
+#[pyfunction]
+pub(crate) fn members<'py>(py: Python<'py>, path: PathBuf, group: &[u8]) -> PyResult<Bound<'py, PyList>> {
+    let members = py.detach(|| contents::members(&path, group)).map_err(raise)?;
+    let members: PyResult<Vec<_>> = members
+        .iter()
+        .map(|member| Ok((PyBytes::new(py, &member.name), tuple(py, &member.object)?)))
+        .collect();
+    PyList::new(py, members?)
+}
+
+/// Names, what kind of values, shapes, dtypes (empty if not numbers) and values.
+#[pyfunction]
+pub(crate) fn attributes<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    name: &[u8],
+    wanted: Vec<Vec<u8>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let attributes = py.detach(|| contents::attributes(&path, name, &wanted)).map_err(raise)?;
+    let strings = |values: &[Vec<u8>]| PyList::new(py, values.iter().map(|value| PyBytes::new(py, value)));
+    let tuples: PyResult<Vec<_>> = attributes
+        .iter()
+        .map(|attribute| {
+            let (kind, dtype, values) = match &attribute.values {
+                Values::Numbers(element, bytes) => {
+                    ("numbers", element.to_string(), PyBytes::new(py, bytes).into_any())
+                }
+                Values::Strings(values) => ("strings", String::new(), strings(values)?.into_any()),
+                Values::References(names) => {
+                    let names: PyResult<Vec<_>> = names.iter().map(|names| strings(names)).collect();
+                    ("references", String::new(), PyList::new(py, names?)?.into_any())
+                }
+                Values::Other(what) => ("other", String::new(), what.into_pyobject(py)?.into_any()),
+            };
+            let shape = PyTuple::new(py, &attribute.shape)?;
+            Ok((PyBytes::new(py, &attribute.name), kind, shape, dtype, values))
+        })
+        .collect();
+    PyList::new(py, tuples?)
+}
+
+#[pyfunction]
+pub(crate) fn read_field<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    dataset: &[u8],
+    field: &[u8],
+) -> PyResult<Bound<'py, PyList>> {
+    let strings = py.detach(|| contents::field(&path, dataset, field)).map_err(raise)?;
+    PyList::new(py, strings.iter().map(|string| PyBytes::new(py, string)))
+}

@@ -1,0 +1,43 @@
+//! Finding out what is in a file.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::hdf5;
+use crate::object::{Attribute, Member, Object};
+use crate::reader::Request;
+
+/// What the object `name` of the file at `path` is.
+///
+/// # Errors
+/// [`crate::Error::FileNotFound`], [`crate::Error::NotFound`] when there is no such object,
+/// [`crate::Error::Unreadable`] and [`crate::Error::Io`] when it cannot be made sense of.
+pub fn object(path: &Path, name: &[u8]) -> Result<Object> {
+    Request::run(path, |request| hdf5::object(request.path(), &request.identity(), name))
+}
+
+/// The members of a group, by name. Links to other files are not followed, and what cannot be read is a member too.
+///
+/// # Errors
+/// As [`object`]; [`crate::Error::NotFound`] also when it is no group, [`crate::Error::Damaged`] when it has more
+/// members than the file has room for.
+pub fn members(path: &Path, group: &[u8]) -> Result<Vec<Member>> {
+    Request::run(path, |request| hdf5::members(request.path(), &request.identity(), group))
+}
+
+/// Those attributes of an object that it has, of the names that are asked for.
+///
+/// # Errors
+/// As [`object`]; [`crate::Error::Damaged`] for an attribute that is larger than its file.
+pub fn attributes(path: &Path, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<Attribute>> {
+    Request::run(path, |request| hdf5::attributes(request.path(), &request.identity(), name, wanted))
+}
+
+/// One member of the compounds that a dataset holds, as strings.
+///
+/// # Errors
+/// As [`object`]; [`crate::Error::NotFound`] also when it is no dataset of compounds that have this member,
+/// [`crate::Error::ElementType`] when the member is no string, [`crate::Error::OutOfMemory`].
+pub fn field(path: &Path, dataset: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
+    Request::run(path, |request| hdf5::field(request.path(), &request.identity(), dataset, field))
+}
