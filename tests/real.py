@@ -33,6 +33,15 @@ def is_required() -> bool:
     return os.environ.get("FILEBACKEDARRAY_REQUIRE_REAL") == "1"
 
 
+def require() -> None:
+    """Skip a test of files that are not there, or fail it where they have to be."""
+    if not is_there():
+        reason = f"no real files in {location()} (see tests/real.py)"
+        if is_required():
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
 def skip_or_fail() -> None:
     """Skip the running test if the files are not there, or fail it if they have to be."""
     if is_there():

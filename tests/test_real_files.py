@@ -44,11 +44,7 @@ LARGEST_DENSE = 5_000_000
 
 @pytest.fixture(autouse=True)
 def real_files() -> None:
-    if not real.is_there():
-        reason = f"no real files in {real.location()} (see tests/real.py)"
-        if real.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
+    real.require()
 
 
 def test_the_inventory_is_what_these_tests_were_written_for() -> None:

@@ -27,6 +27,7 @@ from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import Matrix, engine
+from ._facts import SparseFacts
 from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
@@ -43,7 +44,7 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5CompressedSparseMatrixSeed(Reductions):
+class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
     """A compressed sparse matrix in an HDF5 file, as the seed of a
     :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
@@ -304,7 +305,7 @@ def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatr
     return dask_array(x, _chunks(x))
 
 
-class Hdf5CompressedSparseMatrix(FileBackedArray):
+class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):
     """A compressed sparse matrix in an HDF5 file as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(

@@ -19,6 +19,7 @@ from delayedarray import (
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import engine
+from ._facts import DenseFacts
 from ._memory import allocate, convert, engine_dtype
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
@@ -35,7 +36,7 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5DenseArraySeed(Reductions):
+class Hdf5DenseArraySeed(DenseFacts, Reductions):
     """A dense HDF5 dataset, as the seed of a :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
     The seed holds no open file: the path is opened for each read, so that the file can be used, replaced or removed
@@ -208,7 +209,7 @@ def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Ar
     return dask_array(x, x._chunks)
 
 
-class Hdf5DenseArray(FileBackedArray):
+class Hdf5DenseArray(DenseFacts, FileBackedArray):
     """A dense HDF5 dataset as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(self, path: str | os.PathLike[str] | Hdf5DenseArraySeed, name: str | None, **kwargs: Any) -> None:

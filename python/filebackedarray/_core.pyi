@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias, final
 import numpy
 import numpy.typing
 
+from ._engine import Facts as _Facts
+
 _Path: TypeAlias = str | os.PathLike[str]
 _Array: TypeAlias = numpy.typing.NDArray[Any]
 _Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
@@ -30,7 +32,9 @@ __all__ = [
     "after_fork",
     "attributes",
     "before_fork",
+    "check_dense",
     "describe",
+    "facts",
     "get_num_threads",
     "inspect",
     "members",
@@ -48,6 +52,7 @@ __all__ = [
 OPTIMISED: Final[bool]
 
 def inspect(path: _Path, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
+def facts(path: _Path, name: bytes) -> _Facts: ...
 def describe(path: _Path, name: bytes) -> _Object: ...
 def members(path: _Path, group: bytes) -> list[tuple[bytes, _Object]]: ...
 def attributes(path: _Path, name: bytes, wanted: Sequence[bytes]) -> list[_Attribute]: ...
@@ -74,6 +79,9 @@ def reduce_dense(
     skip_nan: bool,
     progress: _Progress | None = None,
 ) -> list[dict[str, _Array]]: ...
+def check_dense(
+    path: _Path, name: bytes, progress: _Progress | None = None
+) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
 def only_this_file() -> None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...

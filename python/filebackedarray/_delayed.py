@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 from delayedarray import DelayedArray
 
+from ._indexing import Indexing
 from ._reductions import Reductions
 
 __all__ = ["FileBackedArray"]
@@ -37,7 +38,7 @@ def _ours(result: Any) -> Any:
     return result
 
 
-class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
+class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
     """A delayed array over files, and what operations on one return.
 
     Operations are those of :py:class:`~delayedarray.DelayedArray.DelayedArray`, delayed as there. What differs is how
@@ -49,6 +50,14 @@ class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
         shown = DelayedArray(self._seed) if type(self) is FileBackedArray else super()
         text: str = shown.__repr__()
         return text
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if copy is False:
+            raise ValueError("an array in a file cannot be one in memory without a copy")
+        if dtype is not None and not self.shape:
+            # Which delayedarray goes through block by block, and a scalar has no blocks.
+            return super().__array__().astype(dtype)
+        return super().__array__(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is numpy.matmul and method == "__call__":
@@ -85,9 +94,6 @@ class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
         """The delayed conversion to another type. See :py:meth:`numpy.ndarray.astype`."""
         converted: FileBackedArray = _ours(super().astype(dtype, **kwargs))
         return converted
-
-    def __getitem__(self, subset: Any) -> Any:
-        return _ours(super().__getitem__(subset))
 
     def __neg__(self) -> Any:
         return _ours(super().__neg__())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy
 import numpy.typing
@@ -11,6 +11,25 @@ import numpy.typing
 from . import _core
 
 _Array = numpy.typing.NDArray[Any]
+
+
+class Facts(TypedDict):
+    """What the engine's ``facts`` says of a dataset."""
+
+    chunks: tuple[int, ...] | None
+    """Shape of a chunk, in the file's order."""
+    filters: list[tuple[int, str, list[int]]]
+    """Number, name and parameters (``cd_values``) of each filter, in the order in which they were applied."""
+    storage_size: int
+    """Bytes in the file."""
+    value_size: int
+    """Bytes of one value, decoded."""
+    from_r: bool
+    """Whether R's rhdf5 wrote it (attribute ``rhdf5-NA.OK``)."""
+    logical: bool
+    """Whether integers are R's truth values (attribute ``storage.mode``)."""
+    missing_strings: bool
+    """Whether strings "NA" are R's missing ones (attribute ``as.na``)."""
 
 
 Described = tuple[str, bytes, tuple[int, ...] | None, str | None, list[tuple[bytes, str | None]], str]
@@ -31,6 +50,7 @@ class Engine(Protocol):
     """What seeds ask for; see ``_core.pyi``."""
 
     def inspect(self, path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
+    def facts(self, path: str, name: bytes) -> Facts: ...
     def read_dense(self, path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None: ...
     def read_strings(self, path: str, name: bytes, selection: Sequence[Any]) -> list[bytes]: ...
     def describe(self, path: str, name: bytes) -> Described: ...

@@ -784,6 +784,9 @@ def composed(outer: Index, inner: Index) -> Index:
         # Not by a slice, whose end before the first element would count from the end.
         first, step = outer[inner[0]], outer.step * inner.step
         return range(first, first + step * len(inner), step)
+    if isinstance(outer, range):
+        # Which may be longer than memory.
+        return outer.start + outer.step * numpy.asarray(inner, dtype=numpy.intp)
     return numpy.asarray(outer, dtype=numpy.intp)[numpy.asarray(inner, dtype=numpy.intp)]
 
 

@@ -25,7 +25,7 @@ import numpy
 import numpy.typing
 
 from . import _core, _frames
-from ._engine import Attribute, Described
+from ._engine import Attribute, Described, Facts
 from ._memory import machine_memory
 
 SECONDS = 30.0
@@ -194,6 +194,21 @@ def inspect(path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ..
     answer, _ = _call("inspect", path, name=name.decode("latin-1"))
     chunks = answer["chunks"]
     return tuple(map(int, answer["shape"])), str(answer["dtype"]), None if chunks is None else tuple(map(int, chunks))
+
+
+def facts(path: str, name: bytes) -> Facts:
+    """See ``_core``."""
+    answer, _ = _call("facts", path, name=name.decode("latin-1"))
+    chunks = answer["chunks"]
+    return {
+        "chunks": None if chunks is None else tuple(map(int, chunks)),
+        "filters": [(int(number), str(name), [int(value) for value in v]) for number, name, v in answer["filters"]],
+        "storage_size": int(answer["storage_size"]),
+        "value_size": int(answer["value_size"]),
+        "from_r": bool(answer["from_r"]),
+        "logical": bool(answer["logical"]),
+        "missing_strings": bool(answer["missing_strings"]),
+    }
 
 
 def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:

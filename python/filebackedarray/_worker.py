@@ -40,6 +40,10 @@ def _inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
     return {"shape": shape, "dtype": dtype, "chunks": chunks}, ()
 
 
+def _facts(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    return {**_core.facts(message["path"], _name(message["name"]))}, ()
+
+
 def _read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
     output = numpy.empty(message["shape"], message["out"])
     axes = _axes(message["axes"], arrays)
@@ -110,6 +114,7 @@ def _sparse_read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array])
 
 _CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] = {
     "inspect": _inspect,
+    "facts": _facts,
     "read_dense": _read_dense,
     "read_strings": _read_strings,
     "describe": _describe,

@@ -37,6 +37,22 @@ fn inspect<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'
     (shape, dataset.element.to_string(), chunks).into_pyobject(py)
 }
 
+/// How a dataset is stored, and what R says of its values.
+#[pyfunction]
+fn facts<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+    let facts = py.detach(|| dense::facts(&path, name)).map_err(raise)?;
+    let filters = facts.filters.into_iter().map(|step| (step.id, step.name, step.values));
+    let described = PyDict::new(py);
+    described.set_item("chunks", facts.chunk.map(|chunk| PyTuple::new(py, chunk)).transpose()?)?;
+    described.set_item("filters", PyList::new(py, filters.collect::<Vec<_>>())?)?;
+    described.set_item("storage_size", facts.stored)?;
+    described.set_item("value_size", facts.value_size)?;
+    described.set_item("from_r", facts.marks.from_r)?;
+    described.set_item("logical", facts.marks.logical)?;
+    described.set_item("missing_strings", facts.marks.missing_strings)?;
+    Ok(described)
+}
+
 #[pyfunction]
 fn read_path(py: Python<'_>, path: PathBuf, name: &[u8]) -> PyResult<String> {
     py.detach(|| dense::read_path(&path, name)).map_err(raise)
@@ -78,6 +94,20 @@ fn reduce_dense<'py>(
         dense::reduce(&path, name, &selection, target, &views, skip_nan, control)
     })?;
     reduce::results(py, results, target)
+}
+
+/// How many chunks of a dataset were decoded, and where each damaged one begins and what is the matter with it.
+#[pyfunction]
+#[pyo3(signature = (path, name, progress=None))]
+fn check_dense<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    name: &[u8],
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let checked = request::run_reporting(py, progress, move |control| dense::check(&path, name, control))?;
+    let damaged = checked.damaged.iter().map(|(offset, message)| Ok((PyTuple::new(py, offset)?, message)));
+    (checked.chunks, damaged.collect::<PyResult<Vec<_>>>()?).into_pyobject(py)
 }
 
 #[pyfunction]
@@ -265,8 +295,8 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, multiply_dense, only_this_file,
-        read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, multiply_dense,
+        only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -118,6 +118,11 @@ impl ChunkIndex {
         }
     }
 
+    /// The numbers of all chunks that were ever written, increasing.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|&(linear, _)| linear)
+    }
+
     /// Memory that this index takes, in bytes.
     pub fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<(u64, Chunk)>()
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(index.get(3), Some(chunk(30)));
         assert_eq!(index.get(7), Some(chunk(70)));
         assert_eq!(index.get(2), None);
+        assert_eq!(index.numbers().collect::<Vec<_>>(), [0, 3, 7]);
         assert!(ChunkIndex::new(vec![(1, chunk(1)), (1, chunk(2))]).is_err());
     }
 }

@@ -65,6 +65,32 @@ pub struct Dataset {
     pub base: u64,
 }
 
+/// How a dataset is stored, for people: reading it needs none of this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Shape of a chunk, if there are chunks.
+    pub chunk: Option<Vec<u64>>,
+    /// In the order in which they were applied, with the names that they are known by.
+    pub filters: Vec<FilterStep>,
+    /// Bytes that all values take in the file, after the filters. Strings of variable length are not in it.
+    pub stored: u64,
+    /// Bytes of one value in the file, decoded.
+    pub value_size: u64,
+    /// What R's packages say of the values.
+    pub marks: Marks,
+}
+
+/// Attributes by which R's packages rhdf5 and HDF5Array know which values are missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `rhdf5-NA.OK`: R wrote the dataset, and the smallest integer is a missing value.
+    pub from_r: bool,
+    /// `storage.mode` is "logical": integers are truth values, and negative ones are missing.
+    pub logical: bool,
+    /// `as.na` is not zero: strings "NA" are missing values.
+    pub missing_strings: bool,
+}
+
 impl Dataset {
     /// Number of elements.
     ///

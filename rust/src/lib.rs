@@ -41,7 +41,7 @@ mod hdf5;
 mod scatter;
 
 pub use cache::set_budget as set_cache_budget;
-pub use dataset::{Dataset, FilterStep, Layout};
+pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use hdf5::only_this_file;

@@ -11,7 +11,7 @@ use lru::LruCache;
 
 use crate::cache::{self, Chunks, Kept, Key};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
-use crate::dataset::{Dataset, Layout};
+use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
@@ -103,6 +103,11 @@ impl Request {
             Ok(dataset) | Err(Uncached::Dataset(dataset)) => Ok(dataset),
             Err(Uncached::Error(error)) => Err(error),
         }
+    }
+
+    /// How a dataset is stored, asked anew each time.
+    pub(crate) fn facts(&self, name: &[u8]) -> Result<Facts> {
+        hdf5::facts(self.path(), &self.source.identity(), name)
     }
 
     /// What a cached fact of this dataset may be kept under: the pointers of a compressed matrix.
@@ -359,6 +364,32 @@ impl ChunkReader<'_> {
     /// Bytes of a decoded chunk; 0 where libhdf5 decodes them.
     pub(crate) fn chunk_bytes(&self) -> usize {
         self.chunk_bytes
+    }
+
+    /// The same, that takes nothing from the cache and leaves nothing in it.
+    pub(crate) fn uncached(self) -> Self {
+        Self { cached: None, ..self }
+    }
+
+    /// The numbers in the grid of the chunks that were ever written; `None` where the file has no index of them, and all
+    /// blocks have to be read to know.
+    pub(crate) fn written(&self) -> Option<Vec<usize>> {
+        let index = match &self.backend {
+            Backend::Chunked(chunked) => chunked.index.as_ref(),
+            Backend::Library { filtered: Some((index, _)), .. } => index,
+            Backend::Contiguous(None) => return Some(Vec::new()),
+            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => return None,
+        };
+        Some(index.numbers().filter_map(|number| usize::try_from(number).ok()).collect())
+    }
+
+    /// Reads and decodes the chunk of a job for nothing but its faults; of strings, also what it refers to.
+    pub(crate) fn attempt(&self, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
+        if self.dataset.element == ElementType::STRING {
+            self.strings(job, worker).map(drop)
+        } else {
+            self.decode(job, worker, Form::AsStored, Keep::Nowhere).map(drop)
+        }
     }
 
     /// Decodes the chunks of a plan and writes what is wanted of them.

@@ -1,13 +1,15 @@
 //! Reading a dataset, or any selection of it, into an array.
 
+mod check;
 mod reduce;
 
+pub use check::{Checked, check};
 pub use reduce::reduce;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dataset::{Dataset, Layout};
+use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -24,6 +26,14 @@ use crate::selection::Axis;
 /// [`crate::Error::Io`] when it cannot be made sense of.
 pub fn inspect(path: &Path, name: &[u8]) -> Result<Arc<Dataset>> {
     Request::run(path, |request| request.dataset(name))
+}
+
+/// How the dataset `name` of the file at `path` is stored.
+///
+/// # Errors
+/// As [`inspect`]; its values may be of any type.
+pub fn facts(path: &Path, name: &[u8]) -> Result<Facts> {
+    Request::run(path, |request| request.facts(name))
 }
 
 /// Which path reads a dataset: `direct`, `libhdf5: ` and why, or `none: ` and why.

@@ -16,11 +16,11 @@ use hdf5_metno_sys::h5s::{
     H5S_ALL, H5S_class_t, H5Sclose, H5Sget_simple_extent_dims, H5Sget_simple_extent_ndims,
     H5Sget_simple_extent_type,
 };
-use hdf5_metno_sys::h5t::H5Tclose;
+use hdf5_metno_sys::h5t::{H5Tclose, H5Tget_size};
 
 use super::id::Id;
-use super::{Library, Opened, element, open};
-use crate::dataset::{Dataset, FilterStep, Layout};
+use super::{Library, Opened, attributes, element, open};
+use crate::dataset::{Dataset, Facts, FilterStep, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
@@ -46,6 +46,16 @@ pub fn describe(
     let library = Library::lock();
     let opened = open(&library, path, identity, name)?;
     Description { library: &library, opened: &opened, place: Place::dataset(path, name) }.run(decodes)
+}
+
+/// How a dataset of the file of this identity is stored.
+///
+/// # Errors
+/// As [`describe`]; its values may be of any type.
+pub fn facts(path: &Path, identity: &Identity, name: &[u8]) -> Result<Facts> {
+    let library = Library::lock();
+    let opened = open(&library, path, identity, name)?;
+    Description { library: &library, opened: &opened, place: Place::dataset(path, name) }.facts()
 }
 
 struct Description<'a> {
@@ -116,6 +126,32 @@ impl Description<'_> {
             self.contiguous(&shape, element.size())?
         };
         Ok(Dataset { shape, element, layout, fill, base })
+    }
+
+    fn facts(&self) -> Result<Facts> {
+        let dataset = self.opened.dataset.get();
+        let shape = self.shape()?;
+        // SAFETY: under the lock; an open dataset, and what is opened of it.
+        let (plist, datatype, stored) = unsafe {
+            let plist = self.library.id(H5Dget_create_plist(dataset), H5Pclose, &self.place)?;
+            let datatype = self.library.id(H5Dget_type(dataset), H5Tclose, &self.place)?;
+            (plist, datatype, H5Dget_storage_size(dataset))
+        };
+        // A size of 0 is that of what was never written, or a failure.
+        self.library.failure();
+        // SAFETY: under the lock; an open property list and an open type.
+        let (layout, value_size) = unsafe { (H5Pget_layout(plist.get()), H5Tget_size(datatype.get())) };
+        let (chunk, filters) = if layout == H5D_layout_t::H5D_CHUNKED {
+            (Some(self.chunk(&plist, shape.len())?), self.filters(&plist)?)
+        } else {
+            (None, Vec::new())
+        };
+        let filters = filters
+            .into_iter()
+            .map(|step| FilterStep { name: filter_name(&step).to_owned(), ..step })
+            .collect();
+        let marks = attributes::marks(self.library, &self.opened.dataset, &self.place)?;
+        Ok(Facts { chunk, filters, stored, value_size: value_size as u64, marks })
     }
 
     fn shape(&self) -> Result<Vec<u64>> {
@@ -314,12 +350,16 @@ const KNOWN_FILTERS: [(u32, &str, bool); 22] = [
     (32032, "jpegls", false),
 ];
 
+/// The name that a filter is known by, or else the one in the file, which may be empty.
+fn filter_name(step: &FilterStep) -> &str {
+    KNOWN_FILTERS.iter().find(|known| known.0 == step.id).map_or(&step.name, |&(_, name, _)| name)
+}
+
 /// A filter's name and number.
 fn describe_filter(step: &FilterStep) -> String {
-    let name = match KNOWN_FILTERS.iter().find(|known| known.0 == step.id) {
-        Some(&(_, name, _)) => name,
-        None if step.name.is_empty() => "of no name",
-        None => &step.name,
+    let name = match filter_name(step) {
+        "" => "of no name",
+        name => name,
     };
     format!("{name} ({})", step.id)
 }

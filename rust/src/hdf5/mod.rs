@@ -5,6 +5,7 @@
 //! Nothing of libhdf5 stays open when a request is over.
 
 mod access;
+mod attributes;
 mod contents;
 mod describe;
 mod element;
@@ -35,7 +36,7 @@ use hdf5_metno_sys::h5p::{
 
 pub use access::only_this_file;
 pub use contents::{attributes, field, members, object};
-pub use describe::{describe, describe_missing};
+pub use describe::{describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
 pub use index::chunk_index;
 pub use read::Reader;

@@ -1,0 +1,79 @@
+//! Decoding all of a dataset for nothing but its faults.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::pool::{self, Control};
+use crate::reader::{Request, Worker};
+use crate::selection::Axis;
+
+/// What became of the chunks of a dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// How many were read: those that were ever written, or blocks of a dataset that has no chunks.
+    pub chunks: u64,
+    /// Where each damaged one begins, and what is the matter with it; in the order of the grid.
+    pub damaged: Vec<(Vec<u64>, String)>,
+}
+
+/// Reads and decodes each chunk of a dataset, on all threads, and goes on after a damaged one. Checksums are verified,
+/// where the file has any. What earlier reads have left decoded in the cache is not believed.
+///
+/// Of what is not in chunks, and of what libhdf5 reads from elsewhere, the first fault ends it: all that follows has the
+/// same.
+///
+/// # Errors
+/// As [`super::read`], of what is not about a chunk's bytes: [`Error::Filter`] when nothing decodes it.
+pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked> {
+    Request::run(path, |request| {
+        let reader = request.reader(name)?.uncached();
+        let shape = reader.grid().shape().iter();
+        let selection: Vec<Axis> = shape.map(|&extent| Axis::all(extent)).collect::<Result<_>>()?;
+        let plan = Plan::new(reader.grid().clone(), &selection).map_err(|error| error.at(reader.place()))?;
+        let written = reader.written();
+        let jobs = written.as_ref().map_or(plan.jobs(), Vec::len);
+        let damaged = Mutex::new(Vec::new());
+        let work = control.work();
+        work.expect(jobs as u64);
+        let result = pool::for_each(control, jobs, |worker: &mut Worker, number| {
+            let number = match &written {
+                Some(written) => written[number],
+                None => number,
+            };
+            let job = plan.job(number);
+            if let Err(error) = reader.attempt(&job, worker) {
+                let complaint = complaint(error)?;
+                let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
+                damaged.push((job.offset.to_vec(), complaint));
+                if written.is_none() {
+                    // Ends it; what it says is known already.
+                    return Err(Error::Structure(String::new()));
+                }
+            }
+            work.advance(1);
+            Ok(())
+        });
+        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        damaged.sort_unstable();
+        match result {
+            Err(Error::Structure(_)) if !damaged.is_empty() => damaged.truncate(1),
+            result => result?,
+        }
+        Ok(Checked { chunks: jobs as u64, damaged })
+    })
+}
+
+/// What the matter is with a chunk.
+///
+/// # Errors
+/// What is not the chunk's fault.
+fn complaint(error: Error) -> Result<String> {
+    match error {
+        Error::Damaged { message, .. } | Error::Unreadable { message, .. } => Ok(message),
+        Error::Io { source, .. } => Ok(source.to_string()),
+        Error::OutOfMemory(message) => Ok(message),
+        other => Err(other),
+    }
+}

@@ -1,0 +1,296 @@
+"""Indexing, iteration and lengths of arrays in files, against numpy on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import delayedarray
+import h5py
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import filebackedarray
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _indexing
+from helpers import random_compressed
+
+SHAPES = [(7,), (5, 6), (4, 3, 5), ()]
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, numpy.ndarray]]:
+    """Arrays of several dimensions, dense and sparse, plain and with operations, and what they hold."""
+    folder = tmp_path_factory.mktemp("indexing")
+    made: list[tuple[Any, numpy.ndarray]] = []
+    rng = numpy.random.default_rng(5)
+    values = {f"x{len(shape)}": rng.integers(0, 99, shape) for shape in SHAPES}
+    with h5py.File(folder / "x.h5", "w") as handle:
+        for name, data in values.items():
+            options = {"chunks": tuple(min(2, n) for n in data.shape)} if data.ndim else {}
+            handle.create_dataset(name, data=data, **options)
+    for by_column in (True, False):
+        matrix = random_compressed((6, 8), by_column, seed=3)
+        path = folder / f"{by_column}.h5"
+        matrix.write(path)
+        made.append((Hdf5CompressedSparseMatrix(path, "m", (6, 8), by_column), matrix.dense()))
+    for name, data in values.items():
+        made.append((Hdf5DenseArray(folder / "x.h5", name, native_order=True), data))
+        made.append((Hdf5DenseArray(folder / "x.h5", name), data.T))
+    array, data = made[-4]
+    made.append((array * 2 + 1, data * 2 + 1))
+    made.append((array[:, [2, 0, 0]], data[:, [2, 0, 0]]))
+    return made
+
+
+def items(extents: tuple[int, ...]) -> st.SearchStrategy[Any]:
+    """Anything that may stand between brackets, most of it right for one of the axes."""
+    extent = st.sampled_from(extents or (3,))
+
+    def of_axis(n: int) -> st.SearchStrategy[Any]:
+        index = st.integers(-n, n - 1) if n else st.integers(-1, 1)
+        arrays = st.sampled_from([(3,), (1,), (2, 3), (2, 1), (0,)]).flatmap(
+            lambda shape: st.lists(index, min_size=int(numpy.prod(shape)), max_size=int(numpy.prod(shape))).map(
+                lambda chosen: numpy.array(chosen, dtype=int).reshape(shape)
+            )
+        )
+        return st.one_of(
+            index,
+            index.map(numpy.int16),
+            st.slices(n),
+            st.lists(index, max_size=4),
+            arrays,
+            arrays.map(lambda array: array.astype("i2")),
+            st.lists(st.booleans(), min_size=n, max_size=n),
+            st.lists(st.booleans(), min_size=n, max_size=n).map(numpy.array),
+            st.just(range(n)),
+        )
+
+    odd = st.sampled_from([None, Ellipsis, True, False, 99, -99, 1.5, "x", [0, 99], [0.5], numpy.array(1)])
+    return st.one_of(extent.flatmap(of_axis), extent.flatmap(of_axis), odd)
+
+
+@given(data=st.data())
+def test_indexing_is_numpys(arrays: list[tuple[Any, numpy.ndarray]], data: st.DataObject) -> None:
+    ours, theirs = data.draw(st.sampled_from(arrays), label="array")
+    key: Any = tuple(data.draw(st.lists(items(theirs.shape), max_size=theirs.ndim + 1), label="key"))
+    if len(key) == 1 and data.draw(st.booleans()):
+        (key,) = key
+    assert_same(ours, theirs, key)
+
+
+@given(data=st.data())
+def test_masks_of_several_axes(arrays: list[tuple[Any, numpy.ndarray]], data: st.DataObject) -> None:
+    ours, theirs = data.draw(st.sampled_from(arrays), label="array")
+    axes = data.draw(st.integers(0, theirs.ndim))
+    seed = data.draw(st.integers(0, 99))
+    mask = numpy.random.default_rng(seed).random(theirs.shape[:axes]) < 0.4
+    assert_same(ours, theirs, mask)
+    assert_same(ours, theirs, (mask, *([slice(None, None, -1)] * (theirs.ndim - axes))))
+
+
+def assert_same(ours: Any, theirs: numpy.ndarray, key: Any) -> None:
+    try:
+        want = theirs[key]
+    except IndexError:
+        with pytest.raises(IndexError):
+            ours[key]
+        return
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            ours[key]
+        return
+    try:
+        got = ours[key]
+    except IndexError as error:
+        # Arrays of indices that come to nothing are not looked at by numpy; a wrong one is wrong here all the same.
+        assert want.size == 0
+        assert "out of bounds" in str(error)  # noqa: PT017
+        return
+    assert isinstance(got, FileBackedArray | numpy.ndarray | numpy.generic)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    numpy.testing.assert_array_equal(numpy.asarray(got), want)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        slice(1, 3),
+        [2, 0],
+        (slice(None), [True, False, True, True, False, False]),
+        (numpy.array([1, 1]), slice(None, None, -2)),
+        numpy.ix_([4, -1], [0, 5]),
+        Ellipsis,
+        (),
+        (Ellipsis, [1]),
+    ],
+    ids=repr,
+)
+def test_what_takes_each_axis_by_itself_is_delayed(tmp_path: Path, key: Any) -> None:
+    data = numpy.arange(30).reshape(5, 6)
+    array = write(tmp_path, data)
+    got = array[key]
+    assert isinstance(got, FileBackedArray)
+    # Subsets of subsets are one.
+    again = got[::-1]
+    assert not isinstance(getattr(again.seed, "seed", None), delayedarray.Subset)
+    numpy.testing.assert_array_equal(numpy.asarray(again), data[key][::-1])
+
+
+def write(folder: Path, data: numpy.ndarray, **options: Any) -> Any:
+    with h5py.File(folder / "x.h5", "w") as handle:
+        handle.create_dataset("x", data=data, **options)
+    return Hdf5DenseArray(folder / "x.h5", "x", native_order=True)
+
+
+def test_a_subset_that_undoes_another_is_none(tmp_path: Path) -> None:
+    array = write(tmp_path, numpy.arange(30).reshape(5, 6))
+    assert array[::-1][::-1].seed is array.seed
+
+
+def test_as_delayedarray(arrays: list[tuple[Any, numpy.ndarray]]) -> None:
+    """What works there is the same here: whether it is delayed, and its values."""
+    for ours, theirs in arrays:
+        if theirs.ndim != 2:
+            continue
+        plain = delayedarray.DelayedArray(ours.seed)
+        for key in [
+            3,
+            (3, 2),
+            (slice(None), 1),
+            (slice(1, 4), slice(None, None, 2)),
+            ([0, 2], slice(None)),
+            [1, 1],
+            (),
+        ]:
+            want, got = plain[key], ours[key]
+            assert isinstance(got, numpy.ndarray) == isinstance(want, numpy.ndarray), key
+            numpy.testing.assert_array_equal(numpy.asarray(got), numpy.asarray(want))
+
+
+def test_points_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scattered elements are looked up in blocks of bounded size, each of which is read once."""
+    data = numpy.random.default_rng(2).random((60, 50, 3))
+    array = write(tmp_path, data, chunks=(10, 10, 3))
+    monkeypatch.setattr(_indexing, "_BLOCK_ELEMENTS", 300)
+    extract, sizes = _indexing._extract, []
+    monkeypatch.setattr(_indexing, "_extract", lambda *a: sizes.append(extract(*a).size) or extract(*a))
+    rng = numpy.random.default_rng(3)
+    rows, columns = rng.integers(-60, 60, (4, 25)), rng.integers(-50, 50, (1, 25))
+    numpy.testing.assert_array_equal(array[rows, :, columns % 3], data[rows, :, columns % 3])
+    numpy.testing.assert_array_equal(array[rows, columns], data[rows, columns])
+    numpy.testing.assert_array_equal(array[rows, columns, ::-2], data[rows, columns, ::-2])
+    diagonal = numpy.arange(50)
+    sizes.clear()
+    numpy.testing.assert_array_equal(array[diagonal, diagonal], data[diagonal, diagonal])
+    # Never the 2500 rows of the square that they are the diagonal of.
+    assert max(sizes) <= _indexing._WASTE * 50 * 3
+    assert sum(sizes) < 2500
+
+
+def test_arrays_that_do_not_fit_together(tmp_path: Path) -> None:
+    array = write(tmp_path, numpy.zeros((5, 6)))
+    with pytest.raises(IndexError, match=r"numpy\.ix_"):
+        array[[0, 1], [0, 1, 2]]
+
+
+def test_lengths_and_truth(arrays: list[tuple[Any, numpy.ndarray]]) -> None:
+    for ours, theirs in arrays:
+        assert (ours.ndim, ours.size) == (theirs.ndim, theirs.size)
+        if theirs.ndim:
+            assert len(ours) == len(theirs)
+            with pytest.raises(ValueError, match="ambiguous"):
+                bool(ours)
+            with pytest.raises(ValueError, match="ambiguous"):
+                bool(ours[:0])
+            one = (slice(1, 2),) * theirs.ndim
+            assert bool(ours[one]) == bool(theirs[one])
+        else:
+            with pytest.raises(TypeError, match="unsized"):
+                len(ours)
+            with pytest.raises(TypeError, match="0-d"):
+                iter(ours)
+            assert bool(ours) == bool(theirs)
+
+
+def test_iteration(arrays: list[tuple[Any, numpy.ndarray]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for most in (1, 200, 1 << 26):
+        monkeypatch.setattr(_indexing, "BLOCK_BYTES", most)
+        for ours, theirs in arrays:
+            if theirs.ndim == 0:
+                continue
+            rows = list(ours)
+            assert len(rows) == len(theirs)
+            for row, want in zip(rows, theirs, strict=True):
+                assert type(row) is type(want)
+                numpy.testing.assert_array_equal(row, want)
+            numpy.testing.assert_array_equal(numpy.array(list(reversed(ours))), theirs[::-1])
+
+
+def test_iteration_reads_blocks_of_whole_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = numpy.arange(1000 * 8).reshape(1000, 8)
+    array = write(tmp_path, data, chunks=(30, 8))
+    monkeypatch.setattr(_indexing, "BLOCK_BYTES", 100 * 8 * 8)
+    extract, asked = _indexing._extract, []
+    monkeypatch.setattr(_indexing, "_extract", lambda seed, subset: asked.append(subset[0]) or extract(seed, subset))
+    iterator = iter(array)
+    next(iterator)
+    assert asked == [range(90)]
+    first, *_ = iterator
+    assert asked == [*(range(begin, begin + 90) for begin in range(0, 900, 90)), range(900, 1000)]
+    # A row that is kept does not keep its block.
+    assert first.base is None
+
+
+def test_membership(arrays: list[tuple[Any, numpy.ndarray]]) -> None:
+    for ours, theirs in arrays:
+        value = theirs.reshape(-1)[-1]
+        assert value in ours
+        assert -7 not in ours
+        if theirs.ndim == 2:
+            assert theirs[2] in ours
+            with pytest.raises(TypeError, match="fewer than 2"):
+                assert theirs in ours
+
+
+def test_membership_of_strings(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = ["ENSG1", "ENSG22"]
+    array = Hdf5DenseArray(tmp_path / "x.h5", "x")
+    assert "ENSG22" in array
+    assert "ENSG3" not in array
+
+
+def test_as_a_numpy_array(arrays: list[tuple[Any, numpy.ndarray]]) -> None:
+    for ours, theirs in arrays:
+        for convert in (numpy.asarray, numpy.array, numpy.ascontiguousarray):
+            want = convert(theirs)
+            numpy.testing.assert_array_equal(convert(ours), want)
+        single = numpy.asarray(ours, dtype="f4")
+        assert single.dtype == numpy.float32
+        numpy.testing.assert_array_equal(single, theirs.astype("f4"))
+        with pytest.raises(ValueError, match="without a copy"):
+            ours.__array__(copy=False)
+
+
+def test_rows_of_a_file_that_is_gone(tmp_path: Path) -> None:
+    array = write(tmp_path, numpy.zeros((5, 6)))
+    (tmp_path / "x.h5").unlink()
+    for read in (lambda: array[0], lambda: next(iter(array)), lambda: 3 in array, lambda: array[[0, 1], [0, 1]]):
+        with pytest.raises(FileNotFoundError):
+            read()
+    # Of what has no elements, nothing is read.
+    assert array[0:0, 3].shape == (0,)
+
+
+def test_large_extents_cost_nothing(fresh_path: Callable[[], Path]) -> None:
+    path = fresh_path()
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", shape=(10**12, 10**6), dtype="u1", chunks=(1000, 1000))
+    array = filebackedarray.Hdf5DenseArray(path, "x", native_order=True)
+    assert array[10**11 :, -2:][[3, 5]].shape == (2, 2)
+    assert array[-1, -1] == 0
+    assert next(iter(array)).shape == (10**6,)
