@@ -43,5 +43,5 @@ pub use dataset::{Dataset, FilterStep, Layout};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use hdf5::only_this_file;
-pub use pool::{Control, THREADS_VARIABLE, num_threads, set_num_threads};
+pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};
 pub use selection::Axis;
