@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from . import _core
+from ._anndata import to_anndata
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
 from ._products import as_linear_operator
@@ -35,6 +36,7 @@ __all__ = [
     "set_cache_budget",
     "set_num_threads",
     "summarize",
+    "to_anndata",
 ]
 
 if not _core.OPTIMISED:

@@ -44,7 +44,12 @@ _INDEX_BYTES = 4
 """Of the index of a stored element."""
 
 
-def _import_dask() -> Any:
+def import_dask() -> Any:
+    """The package, with its arrays.
+
+    Raises:
+        ImportError: If it is not installed, with what to install.
+    """
     try:
         import dask.array
     except ImportError as error:
@@ -194,7 +199,7 @@ def dask_array(tree: Any, chunks: Any = None, *, sparse: bool | Format = False, 
     Returns:
         The array.
     """
-    package = _import_dask()
+    package = import_dask()
     if isinstance(tree, DelayedArray):
         tree = tree.seed
     if isinstance(threads, bool) or not isinstance(threads, int | numpy.integer) or threads < 1:
@@ -239,32 +244,39 @@ def _format(source: _Source, sparse: bool | Format) -> Format:
     return "csr" if node.compressed_along(0) > node.compressed_along(1) else "csc"
 
 
-def _chunks(dask: Any, source: _Source, chunks: Any) -> tuple[tuple[int, ...], ...]:
+def _chunks(package: Any, source: _Source, chunks: Any) -> tuple[tuple[int, ...], ...]:
     """The lengths of blocks along each axis."""
     node = source.node
+    refusal = f"'chunks' {chunks!r} are not chunks of an array of shape {node.shape}"
     if chunks is None or isinstance(chunks, str):
-        given = chunks if chunks not in (None, "auto") else dask.config.get("array.chunk-size")
-        return _aligned(source, max(1, dask.utils.parse_bytes(given)))
+        given = chunks if chunks not in (None, "auto") else package.config.get("array.chunk-size")
+        try:
+            size = int(package.utils.parse_bytes(given))
+        except ValueError as error:
+            raise ValueError(f"{refusal}: {error}") from error
+        return _aligned(source, max(1, size))
+    ndim = len(node.shape)
+    if isinstance(chunks, dict):
+        if not set(chunks) <= set(range(-ndim, ndim)):
+            raise ValueError(f"{refusal}: no such axis")
+        chunks = {axis % ndim: along for axis, along in chunks.items()}
     typical = tuple(max([1, *numpy.diff(ends, prepend=0).tolist()]) for ends in node.ticks())
     try:
-        lengths: tuple[tuple[int, ...], ...] = dask.array.core.normalize_chunks(
+        lengths: tuple[tuple[int, ...], ...] = package.array.core.normalize_chunks(
             chunks, node.shape, dtype=source.dtype, previous_chunks=typical
         )
-        fits = len(lengths) == len(node.shape) and all(
-            sum(along) == extent and all(length > 0 or extent == 0 for length in along)
-            for along, extent in zip(lengths, node.shape, strict=True)
-        )
-    except (ValueError, TypeError, ZeroDivisionError, IndexError) as error:
-        raise ValueError(f"'chunks' {chunks!r} are not chunks of an array of shape {node.shape}: {error}") from error
-    if not fits:
-        raise ValueError(f"'chunks' {chunks!r} are not chunks of an array of shape {node.shape}")
+    except ZeroDivisionError:
+        raise ValueError(f"{refusal}: a length is 0") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{refusal}: {error}") from error
+    if any(length <= 0 < extent for along, extent in zip(lengths, node.shape, strict=True) for length in along):
+        raise ValueError(f"{refusal}: a length is not positive")
     repeated = _repeated(node, lengths)
     if repeated > _MOST_REPEATED:
         warnings.warn(
             f"blocks of {chunks!r} cut through what the file stores together: each of its chunks is read about"
-            f" {repeated:.1f} times. Without 'chunks', blocks are made of whole ones; see x.chunks and rechunk() of"
-            " what to_dask() returns",
-            dask.array.core.PerformanceWarning,
+            f" {repeated:.1f} times. Leave 'chunks' out, or give a size in bytes, for blocks of whole chunks",
+            package.array.core.PerformanceWarning,
             stacklevel=4,
         )
     return lengths
