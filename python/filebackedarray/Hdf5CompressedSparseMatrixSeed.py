@@ -301,8 +301,11 @@ def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
 
 @create_dask_array.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
 def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> dask.array.Array:
-    """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: blocks are dense numpy arrays."""
-    return dask_array(x, _chunks(x))
+    """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: blocks are dense numpy arrays.
+
+    For sparse blocks see :py:meth:`~filebackedarray.FileBackedArray.to_dask`.
+    """
+    return dask_array(x)
 
 
 class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):

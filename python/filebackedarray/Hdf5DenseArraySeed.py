@@ -206,7 +206,7 @@ def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.N
 @create_dask_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
 def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Array:
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`."""
-    return dask_array(x, x._chunks)
+    return dask_array(x)
 
 
 class Hdf5DenseArray(DenseFacts, FileBackedArray):

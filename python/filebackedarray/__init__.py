@@ -6,10 +6,12 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from . import _core
+from ._anndata import to_anndata
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
 from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
+from ._threads import limit_threads
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -29,10 +31,12 @@ __all__ = [
     "__version__",
     "as_linear_operator",
     "get_num_threads",
+    "limit_threads",
     "quality_control",
     "set_cache_budget",
     "set_num_threads",
     "summarize",
+    "to_anndata",
 ]
 
 if not _core.OPTIMISED:

@@ -12,7 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import product
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -22,6 +22,7 @@ import numpy.typing
 from ._core import get_num_threads
 from ._progress import Report
 from ._statistics import Summary, of_dense, of_scattered, of_segments
+from ._threads import current_limit, limit_threads
 from ._trees import Compressed, Index, Node, as_slice, simplest
 
 Array = numpy.typing.NDArray[Any]
@@ -181,12 +182,15 @@ def in_order(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Ge
     from concurrent.futures import Future, ThreadPoolExecutor
 
     state = numpy.geterr()
+    limit = current_limit()
     stopped = threading.Event()
 
     def run(item: _Item) -> _Result | None:
         if stopped.is_set():
             return None
-        with numpy.errstate(**state):
+        # What the caller is limited to is for all of these threads together.
+        limited = nullcontext() if limit is None else limit_threads(max(1, limit // threads))
+        with limited, numpy.errstate(**state):
             return function(item)
 
     pool = ThreadPoolExecutor(threads, "filebackedarray")
@@ -220,26 +224,45 @@ def dense_blocks(node: Node, size: int, views: Sequence[View]) -> Iterator[tuple
     for axis, order in enumerate(orders):
         if order is not None:
             ticks[axis] = numpy.arange(1, node.shape[axis] + 1, dtype=numpy.int64)
-    gaps = [int(numpy.diff(ends, prepend=0).max()) for ends in ticks]
-    lengths = list(gaps)
-    while math.prod(lengths) > _LARGEST * size:
-        longest = max(range(ndim), key=lambda axis: lengths[axis])
-        lengths[longest] = -(-lengths[longest] // 2)
     weights = [1 if all(view.axes[axis] == "reduce" for view in views) else 8 for axis in range(ndim)]
-    while True:
-        growing = [axis for axis in range(ndim) if lengths[axis] < node.shape[axis] and 2 * math.prod(lengths) <= size]
-        if not growing:
-            break
-        axis = min(growing, key=lambda axis: lengths[axis] * weights[axis])
-        lengths[axis] = min(2 * lengths[axis], node.shape[axis])
+    lengths = block_lengths(ticks, node.shape, size, weights)
     parts = [
-        [_positions(order, begin, end) for begin, end in _runs(ends, length)]
+        [_positions(order, begin, end) for begin, end in runs(ends, length)]
         for ends, length, order in zip(ticks, lengths, orders, strict=True)
     ]
     yield from product(*parts)
 
 
-def _runs(ends: Array, length: int) -> Iterator[tuple[int, int]]:
+def block_lengths(
+    ticks: Sequence[Array], shape: Sequence[int], size: int, weights: Sequence[int] | None = None
+) -> list[int]:
+    """About how long blocks of whole chunks are along each axis.
+
+    Args:
+        ticks: For each axis, where its chunks end; at least one.
+        shape: Extent of each axis.
+        size: About how many elements a block should have.
+        weights: An axis with a lower one makes longer blocks.
+
+    Returns:
+        A length for each axis. Shorter than a chunk only where chunks are many times as large as a block.
+    """
+    ndim = len(shape)
+    lengths = [int(numpy.diff(ends, prepend=0).max()) for ends in ticks]
+    while math.prod(lengths) > _LARGEST * size:
+        longest = max(range(ndim), key=lambda axis: lengths[axis])
+        if lengths[longest] == 1:
+            break
+        lengths[longest] = -(-lengths[longest] // 2)
+    while True:
+        growing = [axis for axis in range(ndim) if lengths[axis] < shape[axis] and 2 * math.prod(lengths) <= size]
+        if not growing:
+            return lengths
+        axis = min(growing, key=lambda axis: lengths[axis] * (1 if weights is None else weights[axis]))
+        lengths[axis] = min(2 * lengths[axis], shape[axis])
+
+
+def runs(ends: Array, length: int) -> Iterator[tuple[int, int]]:
     """Stretches of about a length that end where chunks do, if these are not longer."""
     begin, extent = 0, int(ends[-1])
     while begin < extent:

@@ -1,4 +1,7 @@
-"""The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache."""
+"""The engine, written in Rust. Not part of the public interface but for the functions about threads and the cache.
+
+``limit_threads`` is public as a context manager (``_threads``).
+"""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +41,7 @@ __all__ = [
     "get_num_threads",
     "inspect",
     "members",
+    "limit_threads",
     "multiply_dense",
     "only_this_file",
     "read_dense",
@@ -83,14 +87,16 @@ def check_dense(
     path: _Path, name: bytes, progress: _Progress | None = None
 ) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
 def only_this_file() -> None: ...
+def limit_threads(threads: int | None) -> int | None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...
 def get_num_threads() -> int:
-    """Number of threads that read and decode.
+    """Number of threads that read and decode for the calling thread.
 
     Returns:
-        What was set by :py:func:`set_num_threads`, or else by the environment variable
-        ``FILEBACKEDARRAY_NUM_THREADS``, or else the number of cores that this process may use
+        What the calling thread is limited to by :py:func:`limit_threads`, if that is fewer than what was set by
+        :py:func:`set_num_threads`, or else by the environment variable ``FILEBACKEDARRAY_NUM_THREADS``, or else the
+        number of cores that this process may use
         (its affinity and the limits of its control group are respected).
 
     Raises:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
-from delayedarray import DelayedArray
+from delayedarray import DelayedArray, create_dask_array
 
 from ._indexing import Indexing
 from ._reductions import Reductions
+
+if TYPE_CHECKING:
+    import dask.array
 
 __all__ = ["FileBackedArray"]
 
@@ -131,7 +134,52 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
 
         return adjoint_matmul(self, other)
 
+    def to_dask(
+        self, chunks: Any = None, *, sparse: bool | Literal["csc", "csr"] = False, threads: int = 1
+    ) -> dask.array.Array:
+        """A Dask array whose tasks read from the files.
+
+        Each task evaluates one block of this array with all its delayed operations. It holds the absolute paths of the
+        files, and what operations hold in memory: a worker opens the file itself, so that all workers need to see it
+        under the same path. No values are read before Dask computes; for sparse blocks, the pointers are. The files
+        should not change until then.
+
+        Args:
+            chunks:
+                Lengths of the blocks, as Dask takes them: numbers, tuples, a dictionary by axis. None, ``"auto"``
+                or a size such as ``"64 MiB"`` is for blocks of whole chunks of the file, and whole columns (or rows)
+                of compressed sparse matrices, with at most about as many bytes; Dask's setting ``array.chunk-size``
+                (128 MiB) where none is given. A chunk that is larger is not cut unless it is many times as large.
+
+            sparse:
+                Whether blocks are scipy's sparse matrices instead of numpy arrays: ``csc_matrix`` where the file is
+                compressed by column, ``csr_matrix`` by row; or ``"csc"`` or ``"csr"`` for that one. The size of
+                a block is then that of what is stored.
+
+            threads:
+                How many threads a task may take to read and decode. Dask gives each task one core, so more than 1 is
+                for workers that run fewer tasks at once than they have cores.
+
+        Returns:
+            The array, with the same shape and values.
+
+        Raises:
+            ImportError: If Dask is not installed; it comes with ``filebackedarray[dask]``.
+            FileNotFoundError: If a file is gone; in tasks too, from which errors reach who computes.
+            ValueError: If ``chunks`` do not add up to the shape, ``threads`` is no positive number, or blocks
+                should be sparse of an array that is not or of a type that scipy has no sparse matrices of.
+        """
+        from ._dask import dask_array
+
+        return dask_array(self, chunks, sparse=sparse, threads=threads)
+
     __hash__ = None  # type: ignore[assignment]
+
+
+@create_dask_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+def create_dask_array_FileBackedArray(x: FileBackedArray) -> dask.array.Array:  # noqa: N802 (the generic's, and its class)
+    """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: as :py:meth:`FileBackedArray.to_dask`."""
+    return x.to_dask()
 
 
 _OUTSIDE = ("out", "where", "initial", "mean", "overwrite_input")

@@ -268,6 +268,11 @@ fn set_num_threads(threads: usize) -> PyResult<usize> {
 }
 
 #[pyfunction]
+fn limit_threads(threads: Option<usize>) -> PyResult<Option<usize>> {
+    filebackedarray::limit_threads(threads).map_err(raise)
+}
+
+#[pyfunction]
 fn set_cache_budget(bytes: usize) -> usize {
     filebackedarray::set_cache_budget(bytes)
 }
@@ -296,6 +301,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, multiply_dense,
+        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, limit_threads, multiply_dense,
         only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 

@@ -1,5 +1,6 @@
 //! Worker threads: how many there are, how work is handed to them, and how it is stopped.
 
+use std::cell::Cell;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -228,9 +229,12 @@ fn run<Scratch: Default>(
         let running = Mutex::new(workers - usize::from(joins));
         let all_done = Condvar::new();
         let (progress, running, all_done) = (&progress, &running, &all_done);
+        // What is limited is limited to these workers: they have nobody help them.
+        let share = limit().map(|_| ONE);
         pool.in_place_scope(|scope| {
             for worker in usize::from(joins)..workers {
                 scope.spawn(move |_| {
+                    let _limit = Limit::set(share);
                     let mut scratch = Scratch::default();
                     while let Some(job) = progress.take(worker) {
                         progress.run(job, &mut scratch, work);
@@ -243,6 +247,7 @@ fn run<Scratch: Default>(
                 });
             }
             if joins {
+                let _limit = Limit::set(share);
                 work_here();
             }
             let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -307,12 +312,58 @@ fn lock() -> std::sync::MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Number of threads that decode.
+const ONE: NonZero<usize> = NonZero::<usize>::MIN;
+
+thread_local! {
+    /// How many threads this thread's requests may take, where that is fewer than there are.
+    static LIMIT: Cell<Option<NonZero<usize>>> = const { Cell::new(None) };
+}
+
+fn limit() -> Option<NonZero<usize>> {
+    LIMIT.get()
+}
+
+/// Limits how many threads the requests of the calling thread take, of which one is itself; the limit before.
+/// Those of other threads are not affected. `None` lifts the limit.
+///
+/// # Errors
+/// [`Error::Structure`] for 0, or more than 1024.
+pub fn limit_threads(threads: Option<usize>) -> Result<Option<usize>> {
+    let threads = threads.map(checked).transpose()?;
+    Ok(LIMIT.replace(threads).map(NonZero::get))
+}
+
+/// A limit for as long as this lives.
+struct Limit(Option<NonZero<usize>>);
+
+impl Limit {
+    fn set(limit: Option<NonZero<usize>>) -> Self {
+        Self(LIMIT.replace(limit))
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        LIMIT.set(self.0);
+    }
+}
+
+/// Number of threads that decode for the calling thread: all there are, or to what it is limited.
 ///
 /// # Errors
 /// [`Error::Structure`] when the environment sets it to something that is not a number of threads.
 pub fn num_threads() -> Result<usize> {
-    lock().num_threads()
+    let threads = lock().num_threads()?;
+    Ok(limit().map_or(threads, |limit| threads.min(limit.get())))
+}
+
+/// A number of threads that one may ask for.
+fn checked(threads: usize) -> Result<NonZero<usize>> {
+    NonZero::new(threads).filter(|threads| threads.get() <= MOST_THREADS).ok_or_else(|| {
+        Error::Structure(format!(
+            "the number of threads should be between 1 and {MOST_THREADS}, not {threads}"
+        ))
+    })
 }
 
 /// Sets the number of threads that decode; the number before.
@@ -320,14 +371,10 @@ pub fn num_threads() -> Result<usize> {
 /// # Errors
 /// [`Error::Structure`] for 0, or more than 1024.
 pub fn set_num_threads(threads: usize) -> Result<usize> {
-    if !(1..=MOST_THREADS).contains(&threads) {
-        return Err(Error::Structure(format!(
-            "the number of threads should be between 1 and {MOST_THREADS}, not {threads}"
-        )));
-    }
+    let threads = checked(threads)?;
     let mut state = lock();
     let before = state.num_threads();
-    state.threads = Some(threads);
+    state.threads = Some(threads.get());
     before
 }
 
@@ -444,6 +491,43 @@ mod tests {
         });
         assert!(matches!(result, Err(Error::Interrupted)));
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_limit_is_one_threads_own() {
+        use std::collections::HashSet;
+        use std::thread::{self, ThreadId};
+
+        /// The threads that do jobs which are shared besides.
+        fn who_works() -> HashSet<ThreadId> {
+            let seen = Mutex::new(HashSet::new());
+            let note = |_: usize| {
+                seen.lock().unwrap().insert(thread::current().id());
+                thread::sleep(Duration::from_micros(200));
+            };
+            share(20, &note);
+            for jobs in [3, 40] {
+                for_each(&Control::default(), jobs, |(): &mut (), _| {
+                    share(3, &note);
+                    Ok(())
+                })
+                .unwrap();
+            }
+            seen.into_inner().unwrap()
+        }
+
+        thread::spawn(|| {
+            assert_eq!(limit_threads(Some(1)).unwrap(), None);
+            assert_eq!(num_threads().unwrap(), 1);
+            assert_eq!(who_works(), HashSet::from([thread::current().id()]));
+            thread::spawn(|| assert_eq!(limit_threads(None).unwrap(), None)).join().unwrap();
+            assert_eq!(limit_threads(Some(1024)).unwrap(), Some(1));
+            assert!(!who_works().is_empty());
+            assert!(matches!(limit_threads(Some(0)), Err(Error::Structure(_))));
+            assert_eq!(limit_threads(None).unwrap(), Some(1024));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
