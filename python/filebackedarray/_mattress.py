@@ -144,7 +144,7 @@ def _native(dtype: numpy.dtype[Any]) -> numpy.dtype[Any]:
 
 def _bytes(tree: Any, dtype: numpy.dtype[Any]) -> int:
     """What the loaded matrix takes at most. While it is loaded, as much again may be needed for a moment."""
-    size = math.prod(tree.shape)
+    size: int = math.prod(tree.shape)
     seed, _ = _seed(tree)
     if not isinstance(seed, Hdf5CompressedSparseMatrixSeed):
         return size * dtype.itemsize
@@ -152,7 +152,7 @@ def _bytes(tree: Any, dtype: numpy.dtype[Any]) -> int:
     count = min(int(_lengths(tree, axis).sum(dtype=numpy.float64)), size)
     index = 4 if max(*tree.shape, count) <= numpy.iinfo(numpy.int32).max else 8
     # Pointers are kept twice: as scipy has them, and as mattress does.
-    return count * (dtype.itemsize + index) + (tree.shape[axis] + 1) * (index + 8)
+    return count * (dtype.itemsize + index) + (int(tree.shape[axis]) + 1) * (index + 8)
 
 
 def _compressed_axis(tree: Any) -> int:
