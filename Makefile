@@ -10,7 +10,7 @@ export CMAKE_GENERATOR := Ninja
 
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust/src rust/Cargo.toml python/src python/Cargo.toml -type f)
 
-.PHONY: demo test check bench bench-small bench-scale bench-rust docs format clean build fuzz
+.PHONY: demo test check bench bench-small bench-scale bench-rust test-biocpy docs format clean build fuzz
 
 # Tools and test requirements; newer than the files that list them.
 $(VENV)/.requirements: requirements-dev.txt tests/requirements.txt benches/requirements.txt
@@ -34,6 +34,10 @@ test: build
 	if command -v cargo-nextest >/dev/null; then cargo nextest run --release -p filebackedarray --features fuzzing; \
 	else cargo test --release -p filebackedarray --features fuzzing --lib --tests; fi
 	$(BIN)/python -m pytest
+
+# The tests of BiocPy's packages that use hdf5array, from their source distributions, with ours in its place.
+test-biocpy: build
+	$(BIN)/python tests/biocpy/run.py
 
 check: build
 	cargo fmt --all --check

@@ -4,9 +4,12 @@ import os as _os
 import warnings as _warnings
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
+from importlib.util import find_spec as _find_spec
 
 from . import _core
 from ._anndata import to_anndata
+from ._accelerate import accelerate, decelerate
+from ._budget import get_memory_budget, set_memory_budget
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
 from ._products import as_linear_operator
@@ -29,11 +32,15 @@ __all__ = [
     "QualityControl",
     "Statistics",
     "__version__",
+    "accelerate",
     "as_linear_operator",
+    "decelerate",
+    "get_memory_budget",
     "get_num_threads",
     "limit_threads",
     "quality_control",
     "set_cache_budget",
+    "set_memory_budget",
     "set_num_threads",
     "summarize",
     "to_anndata",
@@ -54,3 +61,11 @@ if hasattr(_os, "register_at_fork"):
         after_in_parent=_core.after_fork,
         after_in_child=_core.after_fork,
     )
+
+# As delayedarray does for scipy: a generic of a package that is installed gets its methods now, so that it does not
+# matter which of the two is imported first. It takes 3 ms, and looking for one that is not installed 0.1 ms.
+if _find_spec("mattress") is not None:
+    try:
+        from . import _mattress as _mattress
+    except ImportError as _error:
+        _warnings.warn(f"mattress is installed but cannot be imported: {_error}", RuntimeWarning, stacklevel=2)

@@ -26,6 +26,55 @@ def machine_memory() -> int | None:
     return memory + swap * 1024
 
 
+def available_memory() -> int | None:
+    """Bytes that can be had now without swapping: of this machine, and within the limits of the control group.
+
+    Returns:
+        The number; where the system only tells how much there is, that; None if it tells nothing.
+    """
+    found = []
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
+            found.append(next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024)
+    except (OSError, StopIteration):
+        machine = machine_memory()
+        if machine is not None:
+            found.append(machine)
+    found += _left_in_control_groups()
+    return min(found, default=None)
+
+
+def _left_in_control_groups() -> list[int]:
+    """What the limits of control groups leave, of this process's own and those above it.
+
+    Versions 1 and 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory). A container sees its own as the root.
+    """
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage = Path("/sys/fs/cgroup"), "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root, limit, usage = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(root):
+                break
+            try:
+                most, used = ((folder / name).read_text(encoding="ascii").strip() for name in (limit, usage))
+            except OSError:
+                continue
+            if most != "max":
+                left.append(max(0, int(most) - int(used)))
+    return left
+
+
 def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False) -> numpy.typing.NDArray[Any]:
     """Make a C-contiguous array.
 
