@@ -7,8 +7,8 @@ from importlib.metadata import version as _version
 from importlib.util import find_spec as _find_spec
 
 from . import _core
-from ._anndata import to_anndata
 from ._accelerate import accelerate, decelerate
+from ._anndata import to_anndata
 from ._budget import get_memory_budget, set_memory_budget
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray

@@ -300,9 +300,9 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, multiply_dense,
-        SparseMatrix, after_fork, before_fork, get_num_threads, inspect, limit_threads, multiply_dense,
-        only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, limit_threads,
+        multiply_dense, only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget,
+        set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.
