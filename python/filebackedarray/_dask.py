@@ -9,6 +9,7 @@ import numpy
 from delayedarray import extract_dense_array
 
 from ._names import engine_path
+from ._reductions import Reductions
 
 if TYPE_CHECKING:
     import dask.array
@@ -51,8 +52,15 @@ class _Source:
             status.st_ino,
             status.st_size,
             status.st_mtime_ns,
-            sorted((key, str(value)) for key, value in vars(self._seed).items()),
+            _described(self._seed),
         )
+
+
+def _described(seed: Any) -> list[Any]:
+    """The attributes of a seed and of those in it, as strings that are the same in every process."""
+    return sorted(
+        (key, str(_described(value) if isinstance(value, Reductions) else value)) for key, value in vars(seed).items()
+    )
 
 
 def dask_array(seed: Any, chunks: tuple[int, ...]) -> dask.array.Array:
