@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -212,6 +213,16 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
         """Name of the dataset of pointers."""
         return self._indptr_name
 
+    def transposed(self) -> Hdf5CompressedSparseMatrixSeed:
+        """The transpose, at no cost: a matrix that is compressed by column is its transpose compressed by row.
+
+        Returns:
+            A seed of the same datasets, with shape and ``by_column`` the other way.
+        """
+        other = copy.copy(self)
+        other._shape, other._by_column = self.shape[::-1], not self._by_column
+        return other
+
 
 @is_sparse.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
 def is_sparse_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> bool:
@@ -389,6 +400,17 @@ class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):
         name: str = self.seed.indptr_name
         return name
 
+    def transposed(self) -> Hdf5CompressedSparseMatrix:
+        """The transpose: the same datasets, with shape and ``by_column`` the other way.
+
+        What ``x.T`` is too, but for the class: that is a delayed operation on a matrix of this class, this a matrix of
+        this class again, for functions that ask for one.
+
+        Returns:
+            The transpose.
+        """
+        return Hdf5CompressedSparseMatrix(self.seed.transposed(), None, None, None)
+
 
 @wrap.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
 def wrap_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> Hdf5CompressedSparseMatrix:
@@ -439,9 +461,15 @@ def to_scipy_sparse_matrix_from_DelayedArray(
     Raises:
         ValueError, IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for a whole matrix.
     """
+    from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
+
     operation = x.seed
-    if isinstance(operation, DelayedSubset) and isinstance(operation.seed, Hdf5CompressedSparseMatrixSeed):
-        return _to_scipy(operation.seed, operation.subset, format)
+    if isinstance(operation, DelayedSubset):
+        seed = operation.seed
+        if isinstance(seed, Hdf5DualSparseMatrixSeed):
+            seed = seed.chosen(operation.subset)
+        if isinstance(seed, Hdf5CompressedSparseMatrixSeed):
+            return _to_scipy(seed, operation.subset, format)
     return _of_anything(x, format)
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
 from delayedarray import (
+    SparseNdarray,
     chunk_grid,
     chunk_shape_to_grid,
     create_dask_array,
     extract_dense_array,
+    extract_sparse_array,
     is_masked,
+    is_sparse,
     wrap,
 )
 
+from ._as_sparse import nonzeros
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import engine
-from ._facts import DenseFacts
+from ._facts import DenseFacts, find
 from ._memory import allocate, convert, engine_dtype
+from ._missing import missing_mask, missing_values
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
 from ._subset import Selection, Subset, select
@@ -51,6 +57,8 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
         native_order: bool = False,
         *,
         untrusted: bool = False,
+        mask_missing: bool = False,
+        as_sparse: bool = False,
     ) -> None:
         """Look at the dataset; its values stay in the file.
 
@@ -78,11 +86,22 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
                 crash without harm to this one, has limits on time and memory, and follows nothing that leads to
                 another file (external links, external storage, virtual datasets). Slower: see the page on security.
 
+            mask_missing:
+                Whether what R takes for missing (``NA``) is masked, in the :py:class:`numpy.ma.MaskedArray` that is
+                then extracted: the smallest int32 in datasets that R wrote, negative integers where they are its
+                logical values, NaN with R's payload in float64, "NA" where R marked such strings. In datasets of
+                other values nothing can be missing, and arrays are not masked.
+
+            as_sparse:
+                Whether to take the array for a sparse one, since most of it is zeros: operations then work on what is
+                not zero where they can. The values are still read all, and by slabs.
+
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
             KeyError: If the file has no such dataset.
-            TypeError: If the dataset's values are not numbers, booleans or strings.
+            TypeError: If the dataset's values are not numbers, booleans or strings; or are strings, and to be sparse.
+            ValueError: If a dataset without dimensions is to be sparse.
             TimeoutError: If a file that is not trusted takes too long.
         """
         self._path = path
@@ -104,6 +123,12 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
             chunks = (*(1 for _ in shape[:-1]), *shape[-1:])
         self._shape = shape if native_order else shape[::-1]
         self._chunks = chunks if native_order else chunks[::-1]
+        self._missing = missing_values(find(self, name), self._stored_dtype) if mask_missing else None
+        self._as_sparse = bool(as_sparse)
+        if as_sparse and self._dtype.kind not in "biufc":
+            raise TypeError(f"{engine_path(path)!r}, dataset {name!r} of type {self._dtype}: strings cannot be sparse")
+        if as_sparse and not shape:
+            raise ValueError(f"{engine_path(path)!r}, dataset {name!r} has no dimensions, and cannot be sparse")
 
     @property
     def dtype(self) -> numpy.dtype[Any]:
@@ -134,6 +159,17 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
         """Name of the dataset in the file."""
         return self._name
 
+    def transposed(self) -> Hdf5DenseArraySeed:
+        """The same dataset with its dimensions the other way round: the transpose, at no cost.
+
+        Returns:
+            A seed with ``native_order`` the other way.
+        """
+        other = copy.copy(self)
+        other._native_order = not self._native_order
+        other._shape, other._chunks = self._shape[::-1], self._chunks[::-1]
+        return other
+
 
 @chunk_grid.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
 def chunk_grid_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> SimpleGrid:
@@ -154,7 +190,8 @@ def extract_dense_array_Hdf5DenseArraySeed(
         subset: For each dimension a range, slice, sequence or integer array of indices.
 
     Returns:
-        A new array: C-contiguous if ``x`` is in native order, Fortran-contiguous otherwise.
+        A new array: C-contiguous if ``x`` is in native order, Fortran-contiguous otherwise. A masked one if
+        :py:func:`~delayedarray.is_masked.is_masked` is true of ``x``.
 
     Raises:
         IndexError: If an index is out of bounds.
@@ -165,6 +202,17 @@ def extract_dense_array_Hdf5DenseArraySeed(
         KeyboardInterrupt: On Ctrl-C, within a fraction of a second.
     """
     selection = select(subset, x._shape)
+    if x._missing is None:
+        return _read(x, selection, x.dtype)
+    # What is missing can be told before values are converted.
+    stored = _read(x, selection, None if x._has_strings else x._stored_dtype.newbyteorder("="))
+    mask = missing_mask(x._missing, stored)
+    with numpy.errstate(invalid="ignore"):
+        return numpy.ma.MaskedArray(convert(stored, x.dtype), mask)
+
+
+def _read(x: Hdf5DenseArraySeed, selection: Selection, dtype: numpy.dtype[Any] | None) -> numpy.typing.NDArray[Any]:
+    """Values of a type; strings of variable length of the width that they need, if it is None."""
     order = slice(None) if x._native_order else slice(None, None, -1)
     if x._has_strings:
         output = _read_strings(x, selection)
@@ -173,8 +221,9 @@ def extract_dense_array_Hdf5DenseArraySeed(
                 f"{engine_path(x._path)!r}, dataset {x._name!r} has strings that are longer than {x.dtype} holds:"
                 " it was changed; make the array anew"
             )
-        return convert(output, x.dtype)
-    target = engine_dtype(x._dtype, x._stored_dtype)
+        return output if dtype is None else convert(output, dtype)
+    dtype = x._stored_dtype if dtype is None else dtype
+    target = engine_dtype(dtype, x._stored_dtype)
     output = allocate(selection.lengths[order], target)
     engine(x._untrusted).read_dense(
         engine_path(x._path), engine_name(x._name), selection.axes[order], target.str, output
@@ -182,7 +231,7 @@ def extract_dense_array_Hdf5DenseArraySeed(
     if selection.restore is not None:
         # Indexing gives C-contiguous copies of C-contiguous arrays.
         output = output[numpy.ix_(*selection.restore[order])]
-    output = convert(output, x._dtype)
+    output = convert(output, dtype)
     return output if x._native_order else output.T
 
 
@@ -201,6 +250,39 @@ def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.N
     if selection.restore is not None:
         output = output[numpy.ix_(*selection.restore[order])]
     return output if x._native_order else output.T
+
+
+@is_sparse.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def is_sparse_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> bool:
+    """See :py:func:`~delayedarray.is_sparse.is_sparse`: if ``as_sparse`` said so."""
+    return x._as_sparse
+
+
+@extract_sparse_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+def extract_sparse_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed, subset: Sequence[Subset]) -> SparseNdarray:
+    """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`.
+
+    Args:
+        x: The seed, made with ``as_sparse=True``.
+        subset: As for the dense array.
+
+    Returns:
+        The elements that are not zero, those that are masked included.
+
+    Raises:
+        NotImplementedError: If the seed was made without ``as_sparse=True``.
+        IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for the dense array.
+    """
+    if not x._as_sparse:
+        raise NotImplementedError(f"dataset {x._name!r} is not sparse; make the array with as_sparse=True")
+    return nonzeros(
+        lambda part: extract_dense_array_Hdf5DenseArraySeed(x, part),
+        subset,
+        x._shape,
+        x._chunks,
+        x._dtype,
+        x._missing is not None,
+    )
 
 
 @create_dask_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
@@ -246,6 +328,17 @@ class Hdf5DenseArray(DenseFacts, FileBackedArray):
         name: str = self.seed.name
         return name
 
+    def transposed(self) -> Hdf5DenseArray:
+        """The same dataset with its dimensions the other way round.
+
+        What ``x.T`` is too, but for the class: that is a delayed operation on an array of this class, this an array of
+        this class again.
+
+        Returns:
+            The transpose.
+        """
+        return Hdf5DenseArray(self.seed.transposed(), None)
+
 
 @wrap.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
 def wrap_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> Hdf5DenseArray:
@@ -255,5 +348,5 @@ def wrap_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> Hdf5DenseArray:
 
 @is_masked.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
 def is_masked_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> bool:
-    """See :py:func:`~delayedarray.is_masked.is_masked`: never."""
-    return False
+    """See :py:func:`~delayedarray.is_masked.is_masked`: if ``mask_missing`` said so, and values can be missing."""
+    return x._missing is not None

@@ -17,6 +17,8 @@ from ._summarize import QualityControl, Statistics, quality_control, summarize
 from ._threads import limit_threads
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
+from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrix, Hdf5DualSparseMatrixSeed
+from .ReshapedHdf5ArraySeed import ReshapedHdf5Array, ReshapedHdf5ArraySeed
 
 try:
     __version__ = _version("filebackedarray")
@@ -29,7 +31,11 @@ __all__ = [
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
+    "Hdf5DualSparseMatrix",
+    "Hdf5DualSparseMatrixSeed",
     "QualityControl",
+    "ReshapedHdf5Array",
+    "ReshapedHdf5ArraySeed",
     "Statistics",
     "__version__",
     "accelerate",

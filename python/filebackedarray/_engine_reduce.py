@@ -19,7 +19,7 @@ from ._names import engine_name, engine_path
 from ._progress import Report
 from ._statistics import DType, Summary
 from ._subset import Axis, select
-from ._trees import CastNode, DenseLeaf, Index, Node, SparseLeaf, SubsetNode, TransposeNode, composed
+from ._trees import CastNode, DenseLeaf, DualLeaf, Index, Node, SparseLeaf, SubsetNode, TransposeNode, composed
 
 Array = numpy.typing.NDArray[Any]
 
@@ -45,7 +45,7 @@ def sparse_reduction(leaf: SparseLeaf) -> Reduce | None:
 class _Chain(NamedTuple):
     """An array that is a part of what is in a file."""
 
-    leaf: DenseLeaf | SparseLeaf
+    leaf: DenseLeaf | SparseLeaf | DualLeaf
     positions: tuple[Index, ...]
     """Positions for each axis of the leaf."""
     axes: tuple[int, ...]
@@ -55,8 +55,8 @@ class _Chain(NamedTuple):
 
 
 def _chain(node: Node) -> _Chain | None:
-    if isinstance(node, DenseLeaf | SparseLeaf):
-        stored = node.seed._stored_dtype.newbyteorder("=")
+    if isinstance(node, DenseLeaf | SparseLeaf | DualLeaf):
+        stored = (node.seed.csc if isinstance(node, DualLeaf) else node.seed)._stored_dtype.newbyteorder("=")
         index: tuple[Index, ...] = tuple(range(extent) for extent in node.shape)
         return _Chain(node, index, tuple(range(len(node.shape))), (stored, node.dtype))
     if not isinstance(node, SubsetNode | TransposeNode | CastNode):
@@ -87,9 +87,14 @@ def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Repo
         A summary for each view; None if the engine cannot do it.
     """
     chain = _chain(node)
-    if chain is None or not _collapse(chain.dtypes):
+    if chain is None:
         return None
-    leaf = chain.leaf
+    leaf, dtypes = chain.leaf, chain.dtypes
+    if isinstance(leaf, DualLeaf):
+        leaf = leaf.chosen(chain.positions)
+        dtypes = (leaf.seed._stored_dtype.newbyteorder("="), *dtypes[1:])
+    if not _collapse(dtypes):
+        return None
     reduce = dense_reduction(leaf) if isinstance(leaf, DenseLeaf) else sparse_reduction(leaf)
     if reduce is None:
         return None

@@ -80,7 +80,7 @@ class DenseFacts:
     def chunks(self) -> tuple[int, ...] | None:
         """Shape of a chunk in the file, its axes in the array's order; None if the dataset is not chunked."""
         seed = self._stored()
-        chunks = _find(seed, seed.name)["chunks"]
+        chunks = find(seed, seed.name)["chunks"]
         return chunks if chunks is None or seed._native_order else chunks[::-1]
 
     @property
@@ -90,7 +90,7 @@ class DenseFacts:
         For example ``("shuffle", "deflate 6")``; empty if nothing is compressed.
         """
         seed = self._stored()
-        return filter_names(_find(seed, seed.name)["filters"])
+        return filter_names(find(seed, seed.name)["filters"])
 
     @property
     def storage_size(self) -> int:
@@ -100,7 +100,7 @@ class DenseFacts:
         only the references to them are counted; a virtual dataset has no values of its own.
         """
         seed = self._stored()
-        return _find(seed, seed.name)["storage_size"]
+        return find(seed, seed.name)["storage_size"]
 
     @property
     def compression_ratio(self) -> float:
@@ -109,7 +109,7 @@ class DenseFacts:
         Infinite if nothing was ever written, NaN if there are no values.
         """
         seed = self._stored()
-        facts = _find(seed, seed.name)
+        facts = find(seed, seed.name)
         return _ratio(math.prod(seed.shape) * facts["value_size"], facts["storage_size"])
 
 
@@ -122,7 +122,7 @@ class SparseFacts:
 
     def _members(self) -> Members[Facts]:
         seed = self._stored()
-        return Members(*(_find(seed, name) for name in (seed.data_name, seed.indices_name, seed.indptr_name)))
+        return Members(*(find(seed, name) for name in (seed.data_name, seed.indices_name, seed.indptr_name)))
 
     @property
     def nnz(self) -> int:
@@ -170,7 +170,8 @@ class SparseFacts:
         return _ratio(decoded, sum(facts["storage_size"] for facts in members))
 
 
-def _find(seed: Any, name: str) -> Facts:
+def find(seed: Any, name: str) -> Facts:
+    """Ask how a dataset in a seed's file is stored."""
     return engine(seed._untrusted).facts(engine_path(seed.path), engine_name(name))
 
 

@@ -234,11 +234,12 @@ def _push_down(x: Any) -> _Pushed | None:
     """What the engine can multiply, or None."""
     from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
     from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
+    from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
 
     if isinstance(x, DelayedArray):
         return _push_down(x.seed)
-    if type(x) in (Hdf5CompressedSparseMatrixSeed, Hdf5DenseArraySeed):
-        dtypes = (x._stored_dtype, x.dtype)
+    if type(x) in (Hdf5CompressedSparseMatrixSeed, Hdf5DenseArraySeed, Hdf5DualSparseMatrixSeed):
+        dtypes = ((x.csc if type(x) is Hdf5DualSparseMatrixSeed else x)._stored_dtype, x.dtype)
         real = all(dtype.kind in "biuf" and dtype.itemsize <= 8 for dtype in dtypes)
         if x._untrusted or len(x.shape) != 2 or not real:
             return None
@@ -284,7 +285,11 @@ def _by_engine(
 ) -> _Array | None:
     """The product, or None if it is not one for the engine after all."""
     from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
+    from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
 
+    if isinstance(pushed.seed, Hdf5DualSparseMatrixSeed):
+        chosen = pushed.seed.chosen(pushed.subset)
+        pushed = pushed._replace(seed=chosen, dtypes=(chosen._stored_dtype, *pushed.dtypes[1:]))
     steps = list(zip(pushed.dtypes, pushed.dtypes[1:], strict=False))
     lossy = [target for source, target in steps if not _is_exact(source, target)]
     if len(lossy) > 1:

@@ -194,10 +194,6 @@ def sweep(
     return block_sweep(node, views, skip_nan, report, buffer_size) if swept is None else swept
 
 
-_THEIRS = ("sum", "mean", "var", "any", "all")
-"""What delayedarray knows itself, and does for masked arrays."""
-
-
 def reduce(
     x: Any,
     name: str,
@@ -227,19 +223,37 @@ def reduce(
     tree = x.seed if isinstance(x, DelayedArray) else x
     shape = tuple(tree.shape)
     axes = normalized_axes(axis, len(shape))
-    if isinstance(x, DelayedArray) and is_masked(tree):
-        if name not in _THEIRS or keepdims:
-            raise NotImplementedError(f"masked arrays have no {name}() here{' with keepdims' if keepdims else ''}")
-        arguments: dict[str, Any] = {"axis": None if axis is None else axes, "dtype": dtype, "buffer_size": buffer_size}
-        if name == "var":
-            arguments["ddof"] = ddof
-        return getattr(DelayedArray(tree), name)(**arguments)
+    result: Any
+    if has_mask(tree):
+        from ._masked import masked_statistic
+
+        result = masked_statistic(tree, name, axes, dtype=dtype, ddof=ddof, buffer_size=buffer_size, progress=progress)
+        return _without(result, () if keepdims else axes)
     along: tuple[Along, ...] = tuple("reduce" if number in axes else "keep" for number in range(len(shape)))
     request = Request(along, (name,))
     result = compute(tree, [request], dtype=dtype, ddof=ddof, progress=progress, buffer_size=buffer_size)[0][name]
-    if not keepdims:
-        result = numpy.squeeze(result, axis=axes)
+    return _without(result, () if keepdims else axes)
+
+
+def has_mask(tree: Any) -> bool:
+    """Whether values of a seed or a delayed operation may be masked; those of unknown seeds are not."""
+    try:
+        return bool(is_masked(tree))
+    except NotImplementedError:
+        return False
+
+
+def _without(result: Any, axes: tuple[int, ...]) -> Any:
+    """A statistic without the axes that were reduced."""
+    result = result.squeeze(axis=axes)
     return result if result.ndim else result[()]
+
+
+def _nonzeros(x: Any, axis: int, progress: Progress) -> Array:
+    if len(x.shape) != 2:
+        raise ValueError(f"columns and rows are of a matrix, not of an array of {len(x.shape)} dimensions")
+    counts: Array = reduce(x, "count_nonzero", axis, progress=progress)
+    return counts
 
 
 class Reductions:
@@ -247,8 +261,30 @@ class Reductions:
 
     Nothing is read before a method is called; then the file is gone through once, in constant memory. Where the array
     is a file's, or a subset, transpose or conversion of it, the engine does it all; otherwise numpy works on blocks.
-    Results have the types that numpy gives them, and the same bits whatever the number of threads.
+    Results have the types that numpy gives them, and the same bits whatever the number of threads. Of masked arrays,
+    they are of what is not masked, as those of :py:mod:`numpy.ma`.
     """
+
+    def nonzeros_by_column(self, *, progress: Progress = None) -> Array:
+        """Number of values of each column that are not zero: ``count_nonzero(axis=0)`` of a matrix.
+
+        Zeros that a sparse matrix stores are not counted, nor is what is masked.
+
+        Args:
+            progress: As for :py:meth:`sum`.
+
+        Returns:
+            A vector with an integer for each column.
+
+        Raises:
+            ValueError: If the array has not two dimensions.
+            TypeError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for :py:meth:`sum`.
+        """
+        return _nonzeros(self, 0, progress)
+
+    def nonzeros_by_row(self, *, progress: Progress = None) -> Array:
+        """Number of values of each row that are not zero. See :py:meth:`nonzeros_by_column`."""
+        return _nonzeros(self, 1, progress)
 
     def sum(
         self,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy
 import numpy.typing
-from delayedarray import DelayedArray, is_masked
+from delayedarray import DelayedArray
 
 from ._progress import Progress
-from ._reductions import Request, compute, normalized_axes
+from ._reductions import Request, compute, has_mask, normalized_axes
 
 if TYPE_CHECKING:
     from ._blocks import Along
@@ -129,7 +129,7 @@ def summarize(
     from ._statistics import STATISTICS
 
     tree = x.seed if isinstance(x, DelayedArray) else x
-    if isinstance(x, DelayedArray) and is_masked(tree):
+    if has_mask(tree):
         raise NotImplementedError("masked arrays cannot be summarized")
     shape = tuple(tree.shape)
     several = isinstance(axis, list)
@@ -229,7 +229,7 @@ def quality_control(
     tree = x.seed if isinstance(x, DelayedArray) else x
     if len(tree.shape) != 2:
         raise ValueError(f"cells and genes make two dimensions, not {len(tree.shape)}")
-    if isinstance(x, DelayedArray) and is_masked(tree):
+    if has_mask(tree):
         raise NotImplementedError("masked arrays cannot be summarized")
     (cells,) = normalized_axes(cell_axis, 2)
     genes = 1 - cells

@@ -38,6 +38,7 @@ from ._statistics import native
 from ._subset import select
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
+from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
 
 Array = numpy.typing.NDArray[Any]
 DType = numpy.dtype[Any]
@@ -293,6 +294,37 @@ class SparseLeaf(Node):
 
     def compressed_along(self, axis: int) -> float:
         return float(self.count()) if axis == self._axis else 0.0
+
+
+class DualLeaf(Node):
+    """A sparse matrix with a copy for columns and one for rows."""
+
+    sparse = True
+
+    def __init__(self, seed: Hdf5DualSparseMatrixSeed) -> None:
+        self.shape = seed.shape
+        self.dtype = native(seed.dtype)
+        self.seed = seed
+        self._by_row, self._by_column = SparseLeaf(seed.csr), SparseLeaf(seed.csc)
+
+    def chosen(self, index: Sequence[Index]) -> SparseLeaf:
+        """The copy from which a part is read."""
+        return self._by_column if self.seed.chosen(index).by_column else self._by_row
+
+    def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
+        return self.chosen(index).dense(index)
+
+    def compressed(self, index: Sequence[Index]) -> Compressed:
+        return self.chosen(index).compressed(index)
+
+    def ticks(self) -> list[Array]:
+        return [self._by_row.ticks()[0], self._by_column.ticks()[1]]
+
+    def stored(self, axis: int) -> Array:
+        return (self._by_row, self._by_column)[axis].stored(axis)
+
+    def compressed_along(self, axis: int) -> float:
+        return (self._by_row, self._by_column)[axis].compressed_along(axis)
 
 
 class SubsetNode(Node):
@@ -682,6 +714,8 @@ def compiled(tree: Any) -> Node:
         return DenseLeaf(tree)
     if kind is Hdf5CompressedSparseMatrixSeed:
         return SparseLeaf(tree)
+    if kind is Hdf5DualSparseMatrixSeed:
+        return DualLeaf(tree)
     if kind is numpy.ndarray:
         return MemoryLeaf(tree)
     if kind is Subset:

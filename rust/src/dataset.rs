@@ -80,7 +80,7 @@ pub struct Facts {
     pub marks: Marks,
 }
 
-/// Attributes by which R's packages rhdf5 and HDF5Array know which values are missing.
+/// Attributes by which R's packages rhdf5 and `HDF5Array` know which values are missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
     /// `rhdf5-NA.OK`: R wrote the dataset, and the smallest integer is a missing value.

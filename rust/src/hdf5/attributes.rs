@@ -1,7 +1,7 @@
 //! The attributes by which R's packages say what values mean.
 //!
 //! rhdf5 writes `rhdf5-NA.OK` beside all that it writes, `storage.mode` beside logical values and `as.na` beside
-//! strings some of which are missing (its `h5write.R` and `h5create.R`); HDF5Array reads the same (its package h5mread).
+//! strings some of which are missing (its `h5write.R` and `h5create.R`); `HDF5Array` reads the same (its package h5mread).
 
 use std::ffi::CStr;
 
