@@ -108,8 +108,8 @@ class _Source:
             if self._format is not None:
                 return self._sparse_block(positions)
             block, owned = self.node.dense(positions)
-        if not owned and self.node.of_file() is False:
-            # A view of what is in memory, which others read too.
+        if not owned:
+            # It may be a view of what is in memory, which others read too.
             block = block.copy()
         # An integer takes its dimension away.
         dropped = tuple(axis for axis, part in enumerate(index) if isinstance(part, int | numpy.integer))
