@@ -427,3 +427,11 @@ def test_untrusted_files(dense: tuple[Path, numpy.ndarray]) -> None:
     path, data = dense
     array = Hdf5DenseArray(path, "x", native_order=True, untrusted=True)
     numpy.testing.assert_array_equal(array.to_dask("20 kB").compute(num_workers=2), data)
+
+
+def test_blocks_are_not_what_the_tree_holds(dense: tuple[Path, numpy.ndarray]) -> None:
+    held = numpy.ones((3, 30, 5))
+    tree = numpy.concatenate([Hdf5DenseArray(dense[0], "x", native_order=True), wrap(held)])
+    block = tree.to_dask((40, 30, 5)).blocks[1].compute(scheduler="synchronous")
+    block[:] = 7
+    assert (held == 1).all()

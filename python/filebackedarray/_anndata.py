@@ -1,4 +1,4 @@
-"""AnnData objects whose matrices stay in their files."""
+"""AnnData objects whose matrices stay in their files: Dask arrays of cells x genes, as scanpy takes them."""
 
 from __future__ import annotations
 

@@ -108,8 +108,8 @@ class _Source:
             if self._format is not None:
                 return self._sparse_block(positions)
             block, owned = self.node.dense(positions)
-        if not owned and self.node.of_file() is False:
-            # A view of what is in memory, which others read too.
+        if not owned:
+            # It may be a view of what is in memory, which others read too.
             block = block.copy()
         # An integer takes its dimension away.
         dropped = tuple(axis for axis, part in enumerate(index) if isinstance(part, int | numpy.integer))
@@ -234,7 +234,10 @@ def _over_dask(tree: Any, chunks: Any, sparse: bool | Format) -> dask.array.Arra
 def _format(source: _Source, sparse: bool | Format) -> Format:
     node = source.node
     if is_masked(source._tree) or not node.sparse:
-        raise ValueError("'sparse' blocks of an array that is not sparse; leave it out, or see what makes it dense")
+        raise ValueError(
+            "'sparse' blocks of an array that is not sparse: it is dense in the file, or an operation makes something"
+            " of its zeros, such as a division by a vector that has some, or it is masked"
+        )
     if source.dtype.kind not in "biufc" or source.dtype == numpy.float16:
         raise ValueError(
             f"scipy has no sparse matrices of {source.dtype}; convert the array first, as with astype('float32')"
