@@ -188,7 +188,10 @@ def _loaded(tree: Any, dtype: numpy.dtype[Any]) -> Any:
         block.indices.view(index),
         block.pointers.view(index),
     )
-    return make(parts, shape=block.shape)
+    matrix = make(parts, shape=block.shape)
+    # A subset may have put rows (or columns) in another order; mattress wants theirs increasing.
+    matrix.sort_indices()
+    return matrix
 
 
 def _initialize_part(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
