@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 from . import _core
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
+from ._openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
@@ -20,15 +21,19 @@ except _PackageNotFoundError:  # imported from a source tree that was never inst
 
 __all__ = [
     "FileBackedArray",
+    "H5adMatrix",
     "Hdf5CompressedSparseMatrix",
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
+    "LoomMatrix",
     "QualityControl",
     "Statistics",
+    "TenxMatrix",
     "__version__",
     "as_linear_operator",
     "get_num_threads",
+    "open_array",
     "quality_control",
     "set_cache_budget",
     "set_num_threads",

@@ -40,7 +40,7 @@ def sparse_reduction(leaf: SparseLeaf) -> Reduce | None:
     seed = leaf.seed
     if seed._untrusted:
         return None
-    return seed._matrix().reduce  # type: ignore[no-any-return]
+    return seed._matrix().reduce  # type: ignore[attr-defined, no-any-return]
 
 
 class _Chain(NamedTuple):
