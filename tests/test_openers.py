@@ -221,6 +221,8 @@ def test_wrong_layers(tmp_path: Path) -> None:
         H5adMatrix(path, raw=True)
     with pytest.raises(ValueError, match="either"):
         H5adMatrix(path, "a", raw=True)
+    with pytest.raises(TypeError, match="layers"):
+        H5adMatrix(path, layers="a")  # type: ignore[call-arg]
     empty = tmp_path / "b.h5ad"
     anndata.AnnData(obs=pandas.DataFrame(index=["a"]), var=pandas.DataFrame(index=["b"])).write_h5ad(empty)
     with error_naming(KeyError, empty, "no 'X'"):

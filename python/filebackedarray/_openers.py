@@ -224,28 +224,7 @@ class H5adMatrix(FileBackedArray):
         dtype: numpy.typing.DTypeLike | None = None,
         untrusted: bool = False,
     ) -> H5adMatrix:
-        """Find the matrix in the file.
-
-        Args:
-            path: Path to the h5ad file.
-            layer: Name of a layer. Defaults to ``X``.
-            raw: Whether the matrix of ``raw`` is meant, which may have other features.
-            transpose: Whether features are in rows. Otherwise cells are, as in anndata.
-            group: Name of the group with the AnnData object: in an h5mu file, ``"mod/rna"`` or the like.
-            dtype: NumPy type of the values. Defaults to the type in the file.
-            untrusted: Whether the file may have been made to do damage; see :py:class:`Hdf5DenseArraySeed`.
-
-        Returns:
-            The matrix, whose class is also :py:class:`Hdf5CompressedSparseMatrix` or :py:class:`Hdf5DenseArray`.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            OSError: If the file is not HDF5 or cannot be read.
-            KeyError: If there is no such group or layer (those that there are are listed), or no ``raw``.
-            TypeError: If the values are no numbers.
-            ValueError: If there is no AnnData object, both ``layer`` and ``raw`` are given, or what is stored is no
-                matrix.
-        """
+        """Which class it is depends on what is in the file; see :py:meth:`__init__`."""
         file = _File(path, untrusted)
         group = group.strip("/")
         prefix = f"{group}/" if group else ""
@@ -278,8 +257,37 @@ class H5adMatrix(FileBackedArray):
         matrix: H5adMatrix = _of_seed(made, seed)
         return matrix
 
-    def __init__(self, path: Path, layer: str | None = None, **kwargs: Any) -> None:
-        """See :py:meth:`__new__`, which does it all: the class depends on what is in the file."""
+    def __init__(
+        self,
+        path: Path,
+        layer: str | None = None,
+        *,
+        raw: bool = False,
+        transpose: bool = True,
+        group: str = "/",
+        dtype: numpy.typing.DTypeLike | None = None,
+        untrusted: bool = False,
+    ) -> None:
+        """Find the matrix in the file.
+
+        Args:
+            path: Path to the h5ad file.
+            layer: Name of a layer. Defaults to ``X``.
+            raw: Whether the matrix of ``raw`` is meant, which may have other features.
+            transpose: Whether features are in rows. Otherwise cells are, as in anndata.
+            group: Name of the group with the AnnData object: in an h5mu file, ``"mod/rna"`` or the like.
+            dtype: NumPy type of the values. Defaults to the type in the file.
+            untrusted: Whether the file may have been made to do damage; see :py:class:`Hdf5DenseArraySeed`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            OSError: If the file is not HDF5 or cannot be read.
+            KeyError: If there is no such group or layer (those that there are are listed), or no ``raw``.
+            TypeError: If the values are no numbers.
+            ValueError: If there is no AnnData object, both ``layer`` and ``raw`` are given, or what is stored is no
+                matrix.
+        """
+        # All of it has been done by __new__.
 
     def __reduce__(self) -> Any:
         return _of_seed, (type(self), self.seed)
