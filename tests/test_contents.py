@@ -215,3 +215,19 @@ def test_real_files_have_what_h5py_finds() -> None:
                 assert (got[name].shape if got[name].kind == "dataset" else "no") == shape, (file, name)
             count += len(want)
     assert count > 5000
+
+
+def test_hostile_files_are_walked_in_a_worker() -> None:
+    real.skip_or_fail()
+    endings = []
+    for path in sorted((real.location() / "c6_malformed").rglob("*")):
+        if not path.is_file():
+            continue
+        try:
+            for _ in _contents.walk(path, untrusted=True):
+                pass
+            endings.append("read")
+        except (OSError, KeyError) as error:
+            endings.append(type(error).__name__)
+    assert endings.count("read") > 10
+    assert endings.count("OSError") > 10

@@ -25,6 +25,7 @@ from delayedarray import (
 from delayedarray import Subset as DelayedSubset
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
+from ._axis_names import AxisNames
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import Matrix, engine
@@ -57,6 +58,9 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
     Within a column (or row), indices may be in any order in the file; elements with the same index are added up. The
     seed holds no open file, as :py:class:`~filebackedarray.Hdf5DenseArraySeed`.
     """
+
+    _axis_names: tuple[AxisNames, AxisNames] | None = None
+    """Where the names of rows and columns are, if whoever made the seed knows the format."""
 
     def __init__(
         self,
@@ -171,6 +175,23 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
     def dtype(self) -> numpy.dtype[Any]:
         """NumPy type of the values."""
         return self._dtype
+
+    def _names_of(self, axis: int) -> numpy.typing.NDArray[numpy.str_] | None:
+        return None if self._axis_names is None else self._axis_names[axis].read()
+
+    @property
+    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the rows, read when they are asked for; None if they are not known.
+
+        They are of matrices that :py:class:`~filebackedarray.TenxMatrix`, :py:class:`~filebackedarray.H5adMatrix` or
+        :py:func:`~filebackedarray.open_array` found: the three datasets themselves say nothing of names.
+        """
+        return self._names_of(0)
+
+    @property
+    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the columns, as :py:attr:`row_names`."""
+        return self._names_of(1)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -363,6 +384,18 @@ class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):
         """Path to the HDF5 file, as it was given."""
         path: str | os.PathLike[str] = self.seed.path
         return path
+
+    @property
+    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the rows, read when they are asked for; see the seed's."""
+        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.row_names
+        return names
+
+    @property
+    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the columns, read when they are asked for; see the seed's."""
+        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.column_names
+        return names
 
     @property
     def index_dtype(self) -> numpy.dtype[Any]:

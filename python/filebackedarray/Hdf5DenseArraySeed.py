@@ -21,6 +21,7 @@ from delayedarray import (
 )
 
 from ._as_sparse import nonzeros
+from ._axis_names import AxisNames, r_dimnames
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import engine
@@ -48,6 +49,9 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
     The seed holds no open file: the path is opened for each read, so that the file can be used, replaced or removed
     by others, and the seed can be pickled. What a read returns is of one state of the file.
     """
+
+    _axis_names: tuple[AxisNames, AxisNames] | None = None
+    """Where the names of rows and columns are, if whoever made the seed knows the format."""
 
     def __init__(
         self,
@@ -143,6 +147,29 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
             self._dtype = numpy.dtype(f"S{_width(strings.dtype)}") if as_bytes else strings.dtype
             self._needs_width = False
         return self._dtype
+
+    def _names_of(self, axis: int) -> numpy.typing.NDArray[numpy.str_] | None:
+        if len(self._shape) <= axis:
+            return None
+        if self._axis_names is not None:
+            return self._axis_names[axis].read()
+        shape = self._shape if self._native_order else self._shape[::-1]
+        in_file = axis if self._native_order else len(shape) - 1 - axis
+        return r_dimnames(self._path, self._name, shape, in_file, untrusted=self._untrusted)
+
+    @property
+    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names along the first dimension, read when they are asked for; None if the file has none.
+
+        They are those that R's HDF5Array attached to the dataset, or what the format of the file has, if
+        :py:class:`~filebackedarray.H5adMatrix` or :py:class:`~filebackedarray.LoomMatrix` opened it.
+        """
+        return self._names_of(0)
+
+    @property
+    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names along the second dimension, as :py:attr:`row_names`."""
+        return self._names_of(1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -321,6 +348,18 @@ class Hdf5DenseArray(DenseFacts, FileBackedArray):
         """Path to the HDF5 file, as it was given."""
         path: str | os.PathLike[str] = self.seed.path
         return path
+
+    @property
+    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the rows, read when they are asked for; see the seed's."""
+        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.row_names
+        return names
+
+    @property
+    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
+        """Names of the columns, read when they are asked for; see the seed's."""
+        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.column_names
+        return names
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from ._anndata import to_anndata
 from ._budget import get_memory_budget, set_memory_budget
 from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
+from ._openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
 from ._threads import limit_threads
@@ -27,16 +28,19 @@ except _PackageNotFoundError:  # imported from a source tree that was never inst
 
 __all__ = [
     "FileBackedArray",
+    "H5adMatrix",
     "Hdf5CompressedSparseMatrix",
     "Hdf5CompressedSparseMatrixSeed",
     "Hdf5DenseArray",
     "Hdf5DenseArraySeed",
     "Hdf5DualSparseMatrix",
     "Hdf5DualSparseMatrixSeed",
+    "LoomMatrix",
     "QualityControl",
     "ReshapedHdf5Array",
     "ReshapedHdf5ArraySeed",
     "Statistics",
+    "TenxMatrix",
     "__version__",
     "accelerate",
     "as_linear_operator",
@@ -44,6 +48,7 @@ __all__ = [
     "get_memory_budget",
     "get_num_threads",
     "limit_threads",
+    "open_array",
     "quality_control",
     "set_cache_budget",
     "set_memory_budget",

@@ -1,0 +1,186 @@
+"""Names of rows and columns, read from where each format keeps them when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+import numpy.typing
+
+from . import _contents
+from ._engine import engine
+from ._names import engine_name, engine_path
+
+__all__ = ["AxisNames", "r_dimnames"]
+
+Strings = numpy.typing.NDArray[numpy.str_]
+
+
+@dataclass(frozen=True)
+class AxisNames:
+    """Where the names along an axis are.
+
+    Attributes:
+        path: Path to the HDF5 file.
+        kind: ``"vector"``, a dataset of strings; or ``"dataframe"``, of which the index is meant, as anndata
+            stores it (https://anndata.readthedocs.io/en/stable/fileformat-prose.html).
+        candidates: Names of datasets or groups, of which the first that exists is read.
+        extent: How many names there should be.
+        untrusted: Whether the file may have been made to do damage.
+    """
+
+    path: str | os.PathLike[str]
+    kind: Literal["vector", "dataframe"]
+    candidates: tuple[str, ...]
+    extent: int
+    untrusted: bool = False
+
+    def read(self) -> Strings | None:
+        """Read the names.
+
+        Returns:
+            An array of ``extent`` strings; an empty string where a name is missing. None if the file has no names.
+
+        Raises:
+            FileNotFoundError, OSError: If the file is gone or cannot be read.
+            ValueError: If the names are another number than ``extent``.
+            TypeError: If what stands in their place has no equivalent here.
+        """
+        reader = _Reader(self.path, self.untrusted)
+        for name in self.candidates:
+            found = reader.find(name)
+            if found is None:
+                continue
+            names = reader.index(found) if self.kind == "dataframe" else reader.column(found)
+            if names is not None and names.shape != (self.extent,):
+                raise ValueError(
+                    f"{engine_path(self.path)!r}, {name!r} has names of shape {names.shape} for an axis of extent"
+                    f" {self.extent}"
+                )
+            return names
+        return None
+
+
+class _Reader:
+    """Strings of one file."""
+
+    def __init__(self, path: str | os.PathLike[str], untrusted: bool) -> None:
+        self._path, self._untrusted = path, untrusted
+
+    def find(self, name: str) -> _contents.Object | None:
+        try:
+            return _contents.describe(self._path, name, untrusted=self._untrusted)
+        except KeyError:
+            return None
+
+    def attributes(self, name: str, *wanted: str) -> dict[str, Any]:
+        return _contents.attributes(self._path, name, *wanted, untrusted=self._untrusted)
+
+    def index(self, frame: _contents.Object) -> Strings | None:
+        """The index of a data frame: the first member of compounds, or the member that a group names."""
+        if frame.kind == "dataset":
+            if not frame.fields:
+                return None
+            first = frame.fields[0][0]
+            return _strings(_contents.read_field(self._path, frame.name, first, untrusted=self._untrusted))
+        named = self.attributes(frame.name, "_index").get("_index")
+        # Which member it is has been said since anndata 0.7.
+        for name in [named] if isinstance(named, str) else ["_index", "index"]:
+            column = self.find(f"{frame.name}/{name}")
+            if column is not None:
+                return self.column(column)
+        return None
+
+    def column(self, column: _contents.Object) -> Strings:
+        """A vector of strings, in any of anndata's encodings."""
+        name = column.name
+        if column.kind == "dataset":
+            # References to categories: anndata 0.7, as `cat.categories` of pandas.
+            categories = self.attributes(name, "categories").get("categories")
+            values = self._vector(column)
+            if categories and column.dtype is not None and column.dtype.kind in "iu":
+                return self._categorical(values, categories[0])
+            return values if values.dtype.kind == "U" else values.astype(numpy.str_)
+        parts = {
+            part: found for part in ("codes", "categories", "values", "mask") if (found := self.find(f"{name}/{part}"))
+        }
+        if "codes" in parts and "categories" in parts:
+            return self._categorical(self._vector(parts["codes"]), parts["categories"].name)
+        if "values" in parts:
+            values = self.column(parts["values"])
+            missing = self._vector(parts["mask"]).astype(bool) if "mask" in parts else None
+            return values if missing is None else numpy.where(missing, "", values)
+        encoding = self.attributes(name, "encoding-type").get("encoding-type")
+        raise TypeError(f"{engine_path(self._path)!r}, {name!r}: no strings are known in the encoding {encoding!r}")
+
+    def _categorical(self, codes: numpy.typing.NDArray[Any], categories: str) -> Strings:
+        found = self.find(categories)
+        if found is None:
+            raise ValueError(f"{engine_path(self._path)!r} has no categories {categories!r}")
+        names = self.column(found)
+        codes = codes.astype(numpy.int64)
+        if codes.size and int(codes.max()) >= names.size:
+            raise ValueError(
+                f"{engine_path(self._path)!r} has code {int(codes.max())} of the {names.size} categories {categories!r}"
+            )
+        # A code of -1 is a missing value: the empty name at the end.
+        picked: Strings = numpy.append(names, "")[numpy.maximum(codes, -1)]
+        return picked
+
+    def _vector(self, dataset: _contents.Object) -> numpy.typing.NDArray[Any]:
+        """A dataset of one dimension: strings as ``U``, numbers as they are."""
+        where = f"{engine_path(self._path)!r}, {dataset.name!r}"
+        if dataset.dtype is None or dataset.shape is None:
+            raise TypeError(f"{where} holds no strings: {dataset.note or dataset.kind}")
+        if len(dataset.shape) != 1:
+            raise ValueError(f"{where} is of shape {dataset.shape}, where names are in one dimension")
+        selection = [(0, dataset.shape[0], 1)]
+        path, name, reader = engine_path(self._path), engine_name(dataset.name), engine(self._untrusted)
+        if dataset.dtype.kind == "O":
+            return _strings([_text(value) for value in reader.read_strings(path, name, selection)])
+        values = numpy.empty(dataset.shape, dataset.dtype)
+        reader.read_dense(path, name, selection, dataset.dtype.str, values)
+        return _strings([_text(value) for value in values.tolist()]) if dataset.dtype.kind == "S" else values
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _strings(values: list[str]) -> Strings:
+    return numpy.array(values, dtype=numpy.str_)
+
+
+def r_dimnames(
+    path: str | os.PathLike[str], name: str, shape: tuple[int, ...], axis: int, *, untrusted: bool = False
+) -> Strings | None:
+    """The names that R gave an axis of a dataset.
+
+    R's HDF5Array (``writeHDF5Array(with.dimnames=TRUE)``) and h5mread (``h5writeDimnames``) write them as datasets,
+    by default into a group ``.NAME_dimnames`` beside the dataset, and attach them as dimension scales that are called
+    "dimnames" (https://support.hdfgroup.org/documentation/hdf5/latest/_h5_d_s__s_p_e_c.html). They number dimensions
+    as R does, so that the scales of the file's last axis are the first.
+
+    Args:
+        path: Path to the HDF5 file.
+        name: Name of the dataset.
+        shape: Its shape in the file.
+        axis: Number of the axis in the file.
+        untrusted: Whether the file may have been made to do damage.
+
+    Returns:
+        The names, or None if there are none.
+
+    Raises:
+        FileNotFoundError, OSError, KeyError, ValueError, TypeError: As :py:meth:`AxisNames.read`.
+    """
+    scales = _contents.attributes(path, name, "DIMENSION_LIST", untrusted=untrusted).get("DIMENSION_LIST")
+    if not isinstance(scales, numpy.ndarray) or scales.shape != (len(shape),) or scales.dtype != object:
+        return None
+    for scale in scales[len(shape) - 1 - axis]:
+        called = _contents.attributes(path, scale, "NAME", untrusted=untrusted).get("NAME")
+        if called == "dimnames":
+            return AxisNames(path, "vector", (scale,), shape[axis], untrusted).read()
+    return None
