@@ -54,6 +54,12 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         text: str = shown.__repr__()
         return text
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: how it is stored and a drawing of its chunks, for which no value is read."""
+        from ._notebook import to_html
+
+        return to_html(self)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if copy is False:
             raise ValueError("an array in a file cannot be one in memory without a copy")

@@ -376,6 +376,8 @@ def boundaries(seed: Any) -> list[Sequence[int]]:
     Of what is in a file as it is, no grid of delayedarray's is made, which goes through all ends.
     """
     chunks = getattr(seed, "_chunks", None)
+    if isinstance(by_column := getattr(seed, "by_column", None), bool):
+        chunks = (seed.shape[0], 1) if by_column else (1, seed.shape[1])
     if chunks is None:
         return list(chunk_grid(seed).boundaries)
     return [RegularTicks(max(int(length), 1), int(extent)) for length, extent in zip(chunks, seed.shape, strict=True)]

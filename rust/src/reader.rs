@@ -36,6 +36,9 @@ const FEW_JOBS: usize = 256;
 /// Into so many parts a thread's jobs are cut for each of which it may read ahead.
 const PARTS_AHEAD: usize = 4;
 
+/// And of no more jobs than these: where nearly no chunk was ever written, the next one may be any number of jobs away.
+const MOST_AHEAD: usize = 1024;
+
 /// How many global heap collections are kept: they are of a few KiB mostly.
 const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
 
@@ -234,7 +237,7 @@ impl Chunked {
     /// Where the file has the chunks that the thread which does this job is likely to do next.
     fn following(&self, job: &Job<'_>) -> impl Iterator<Item = Chunk> {
         // A small part of the jobs that it begins with: those after them are another thread's.
-        let likely = job.of() / (PARTS_AHEAD * pool::num_threads().unwrap_or(1));
+        let likely = (job.of() / (PARTS_AHEAD * pool::num_threads().unwrap_or(1))).min(MOST_AHEAD);
         job.following().take(likely).filter_map(|linear| self.index.get(linear))
     }
 }

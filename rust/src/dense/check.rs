@@ -71,9 +71,10 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
 /// What is not the chunk's fault.
 fn complaint(error: Error) -> Result<String> {
     match error {
-        Error::Damaged { message, .. } | Error::Unreadable { message, .. } => Ok(message),
+        Error::Damaged { message, .. } | Error::Unreadable { message, .. } | Error::OutOfMemory(message) => {
+            Ok(message)
+        }
         Error::Io { source, .. } => Ok(source.to_string()),
-        Error::OutOfMemory(message) => Ok(message),
         other => Err(other),
     }
 }

@@ -1,0 +1,7 @@
+"""``python -m filebackedarray``."""
+
+import sys
+
+from ._shell import main
+
+sys.exit(main())

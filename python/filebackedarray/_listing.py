@@ -1,0 +1,209 @@
+"""All that is in a file, in the order of a tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy
+
+from . import _contents, _core, _facts
+from ._contents import Object
+from ._names import engine_name
+
+SPARSE = ("data", "indices", "indptr")
+"""Members of a group that is a compressed sparse matrix."""
+
+_FAULTS = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError)
+"""What may be the matter with a part of a file."""
+
+
+@dataclass
+class Entry:
+    """A group, a dataset, a sparse matrix, or a link that leads to none of them."""
+
+    name: str
+    """From the root of the file on."""
+    kind: str
+    """``group``, ``dense``, ``sparse``, ``dataset`` (of values that are no arrays here), ``other`` (a named type), or
+    what is the matter: ``external link``, ``dangling link``, ``unreadable``."""
+    repeats: str | None = None
+    """Under which name it was met before."""
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    by_column: bool | None = None
+    """Of sparse matrices, whether they are compressed by column."""
+    nnz: int | None = None
+    """Of sparse matrices, how many elements are stored."""
+    chunks: Any = None
+    """Shape of a chunk; of sparse matrices lengths by member."""
+    filters: list[str] = field(default_factory=list)
+    """Of sparse matrices those of ``data``."""
+    storage_size: int | None = None
+    """Bytes in the file."""
+    compression_ratio: float | None = None
+    """Bytes of the values for each byte in the file."""
+    read_path: str | None = None
+    """Which path reads it."""
+    note: str = ""
+    """What else there is to say."""
+
+    @property
+    def depth(self) -> int:
+        """How many groups it is in; the root is in none."""
+        return 0 if self.name == "/" else self.name.count("/")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: of what is no array, no more than there is to say."""
+        said = asdict(self)
+        if self.kind in ("dense", "sparse") and self.repeats is None:
+            return said
+        keep = ("name", "kind", "repeats", "shape", "note")
+        return {key: said[key] for key in keep}
+
+
+def entries(path: str) -> Iterator[Entry]:
+    """Walk through a file. What is met again, under another name, is not entered again.
+
+    Args:
+        path: Path to the file.
+
+    Yields:
+        What is there; the members of a group after it.
+
+    Raises:
+        FileNotFoundError, OSError: If the file cannot be read. What is wrong with a part of it is in its entry's note.
+    """
+    seen: dict[bytes, str] = {}
+    waiting = [_contents.describe(path, "/")]
+    while waiting:
+        about = waiting.pop()
+        if about.identity and about.identity in seen:
+            yield Entry(about.name, about.kind, seen[about.identity])
+            continue
+        if about.identity:
+            seen[about.identity] = about.name
+        if about.kind == "dataset":
+            yield dataset(path, about)
+            continue
+        if about.kind != "group":
+            yield Entry(about.name, about.kind, note=about.note)
+            continue
+        try:
+            members = _contents.members(path, about.name)
+        except _FAULTS as error:
+            if about.name == "/":
+                raise
+            yield Entry(about.name, "unreadable", note=message(error))
+            continue
+        if is_sparse(members):
+            yield sparse(path, about.name)
+            for member in SPARSE:
+                seen.setdefault(members[member].identity, members[member].name)
+        else:
+            yield Entry(about.name, "group")
+        hidden = SPARSE if is_sparse(members) else ()
+        waiting += [member for name, member in reversed(members.items()) if name not in hidden]
+
+
+def is_sparse(members: Mapping[str, Object]) -> bool:
+    """Whether the members of a group are those of a compressed sparse matrix."""
+    data, indices, indptr = (members.get(name) for name in SPARSE)
+    if data is None or indices is None or indptr is None:
+        return False
+    shapes = data.shape, indices.shape, indptr.shape
+    return data.shape == indices.shape and all(shape is not None and len(shape) == 1 for shape in shapes)
+
+
+def dataset(path: str, about: Object) -> Entry:
+    """A dataset, as far as it can be described."""
+    entry = Entry(about.name, "dense", shape=about.shape, dtype=type_name(about.dtype), note=about.note)
+    if about.dtype is None:
+        entry.kind = "dataset"
+        return entry
+    name = engine_name(about.name)
+    try:
+        facts, entry.read_path = _core.facts(path, name), _core.read_path(path, name)
+    except _FAULTS as error:
+        entry.note = message(error)
+        return entry
+    entry.chunks = facts["chunks"]
+    entry.filters = list(_facts.filter_names(facts["filters"]))
+    entry.storage_size = facts["storage_size"]
+    # References to strings, and virtual datasets, are not what the values take.
+    if entry.dtype != "string" and not entry.read_path.startswith("libhdf5: virtual"):
+        entry.compression_ratio = _ratio(math.prod(entry.shape or ()) * facts["value_size"], entry.storage_size)
+    return entry
+
+
+def type_name(dtype: numpy.dtype[Any] | None) -> str | None:
+    """A numpy type as people write it; ``string`` for strings of variable length."""
+    if dtype is None:
+        return None
+    if dtype.kind == "O":
+        return "string"
+    return dtype.name if dtype.isnative and dtype.kind in "biufc" else dtype.str
+
+
+def sparse(path: str, name: str) -> Entry:
+    """A group that is a compressed sparse matrix, as far as it can be described."""
+    entry = Entry(name, "sparse")
+    names = [engine_name(f"{name.rstrip('/')}/{member}") for member in SPARSE]
+    try:
+        facts = [_core.facts(path, member) for member in names]
+        described = [_core.inspect(path, member) for member in names]
+        paths = [_core.read_path(path, member) for member in names]
+        entry.dtype = type_name(numpy.dtype(described[0][1]))
+        entry.nnz = described[0][0][0]
+        chunks = [fact["chunks"] for fact in facts]
+        entry.chunks = {name: chunk and chunk[0] for name, chunk in zip(SPARSE, chunks, strict=True)}
+        entry.filters = list(_facts.filter_names(facts[0]["filters"]))
+        entry.storage_size = sum(fact["storage_size"] for fact in facts)
+        lengths = (shape[0] for shape, _, _ in described)
+        values = sum(length * fact["value_size"] for length, fact in zip(lengths, facts, strict=True))
+        entry.compression_ratio = _ratio(values, entry.storage_size)
+        entry.read_path = next((path for path in paths if path != "direct"), "direct")
+        entry.shape, entry.by_column = sparse_shape(path, name)
+    except _FAULTS as error:
+        entry.note = message(error)
+    return entry
+
+
+def sparse_shape(path: str, name: str) -> tuple[tuple[int, int], bool]:
+    """Shape of a compressed group, and whether it is compressed by column.
+
+    They are attributes of the group in h5ad files (``encoding-type`` and ``shape``, ``h5sparse_format`` and
+    ``h5sparse_shape`` before anndata 0.7: https://anndata.readthedocs.io/en/stable/fileformat-prose.html), and a
+    dataset ``shape`` of a matrix by column in those of 10x Genomics.
+
+    Raises:
+        ValueError: If the file does not say it.
+    """
+    said = _contents.attributes(path, name, "encoding-type", "shape", "h5sparse_format", "h5sparse_shape")
+    encoding = str(said.get("encoding-type", said.get("h5sparse_format", "")))
+    extents = said.get("shape", said.get("h5sparse_shape"))
+    if extents is None:
+        member = _contents.members(path, name).get("shape")
+        if member is not None and member.shape == (2,) and member.dtype is not None:
+            extents = numpy.empty(2, numpy.int64)
+            _core.read_dense(path, engine_name(member.name), [(0, 2, 1)], "<i8", extents)
+            encoding = encoding or "csc"
+    if extents is None or numpy.shape(extents) != (2,) or encoding[:3] not in ("csc", "csr"):
+        raise ValueError("the file does not say of which shape it is, or along which axis it is compressed")
+    rows, columns = (int(extent) for extent in extents)
+    return (rows, columns), encoding.startswith("csc")
+
+
+def _ratio(decoded: int, stored: int) -> float | None:
+    return decoded / stored if stored else None
+
+
+def message(error: BaseException) -> str:
+    """What an exception says."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return f"{error.strerror}: {error.filename!r}"
+    return str(error) or type(error).__name__

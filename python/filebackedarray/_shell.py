@@ -1,0 +1,447 @@
+"""The command ``filebackedarray``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import _display
+from ._display import Column, print_json, print_table
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+"""As of a process that ended by SIGINT, or SIGPIPE."""
+
+_STATISTICS = ("count_nonzero", "sum", "mean", "std", "min", "max")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Those of the command; None for those of the process.
+
+    Returns:
+        The exit status: 0 if all went well, 1 for an error (which is said on standard error) or a damaged file, 130
+        after Ctrl-C. Wrong arguments end the process with 2.
+    """
+    # Names in files may be of bytes that are not text.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(arguments)
+    try:
+        if options.threads is not None:
+            from ._core import set_num_threads
+
+            set_num_threads(options.threads)
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has enough. Python would complain again when it ends, and cannot write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except Exception as error:
+        from ._listing import message
+
+        sys.stderr.write(f"filebackedarray: {_display.printable(message(error))}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="filebackedarray", description="Look at arrays and sparse matrices in HDF5 files, and check them."
+    )
+    parser.add_argument("--version", action="version", version=f"filebackedarray {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Any], int], what: str, with_name: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+        added.add_argument("file", metavar="FILE", help="an HDF5 file")
+        if with_name:
+            added.add_argument("name", metavar="NAME", help="name of a dataset, or of the group of a sparse matrix")
+            added.add_argument(
+                "--shape", type=_shape, metavar="ROWSxCOLUMNS", help="of a sparse matrix, if the file does not say it"
+            )
+            added.add_argument(
+                "--by", choices=("column", "row"), help="along what a sparse matrix is compressed, likewise"
+            )
+        added.add_argument("--json", action="store_true", help="write JSON")
+        added.add_argument("--threads", type=_positive, metavar="N", help="how many threads read and decode")
+        added.set_defaults(run=run)
+        return added
+
+    command("ls", _ls, "list the arrays and sparse matrices of a file, and how they are stored", with_name=False)
+    command("info", _info, "tell what an array is and how it is stored")
+    head = command("head", _head, "show the first rows and columns of an array")
+    head.add_argument("-n", "--rows", type=_positive, default=10, metavar="N", help="how many rows (10)")
+    head.add_argument("-c", "--columns", type=_positive, default=10, metavar="N", help="how many columns (10)")
+    stats = command("stats", _stats, "write statistics of each row, or column, as CSV or TSV")
+    stats.add_argument(
+        "--axis",
+        default="0",
+        metavar="N",
+        help="of what there is a line for each index: 0 for rows (the default), 1 for columns; all: one for the array",
+    )
+    stats.add_argument(
+        "--statistics",
+        default=",".join(_STATISTICS),
+        metavar="NAMES",
+        help="names of methods of the arrays, with commas between (%(default)s)",
+    )
+    stats.add_argument("-o", "--output", metavar="PATH", help="the file to write; standard output if not given")
+    stats.add_argument(
+        "--format", choices=("csv", "tsv"), help="by default what the name of the output ends with, or else csv"
+    )
+    stats.add_argument("--quiet", action="store_true", help="show no progress")
+    check = command("check", _check, "decode every chunk of a file and tell what is damaged", with_name=False)
+    check.add_argument("--strict", action="store_true", help="fail also if something could not be checked")
+    check.add_argument("--quiet", action="store_true", help="show no progress")
+    bench = command("bench", _bench, "measure how fast an array is read, beside h5py if it is installed")
+    bench.add_argument("--rounds", type=_positive, default=5, metavar="N", help="how often each reads (5)")
+    bench.add_argument(
+        "--limit", type=_positive, default=512, metavar="MB", help="how many megabytes are read of a larger array (512)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it should be at least 1")
+    return number
+
+
+def _shape(text: str) -> tuple[int, int]:
+    rows, columns = text.lower().split("x")
+    return int(rows), int(columns)
+
+
+def _open(options: Any) -> Any:
+    """The array of a command. Datasets have the shape that the file reports."""
+    from . import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _contents, _listing
+
+    about = _contents.describe(options.file, options.name)
+    if about.kind != "group":
+        if options.shape is not None or options.by is not None:
+            raise ValueError(f"{options.name!r} is no group of a sparse matrix, which --shape and --by are for")
+        return Hdf5DenseArray(options.file, options.name, native_order=True)
+    if not _listing.is_sparse(_contents.members(options.file, options.name)):
+        raise ValueError(
+            f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr"
+            f" of fitting shapes; 'filebackedarray ls' shows what there is"
+        )
+    if options.shape is not None and options.by is not None:
+        shape, by_column = options.shape, options.by == "column"
+    else:
+        try:
+            shape, by_column = _listing.sparse_shape(options.file, options.name)
+        except ValueError as error:
+            raise ValueError(f"{options.name!r}: {error}; give --shape and --by") from None
+        shape = shape if options.shape is None else options.shape
+        by_column = by_column if options.by is None else options.by == "column"
+    return Hdf5CompressedSparseMatrix(options.file, options.name, shape, by_column)
+
+
+def _ls(options: Any) -> int:
+    from . import _listing
+
+    found = list(_listing.entries(options.file))
+    size = os.stat(options.file).st_size
+    if options.json:
+        print_json({"file": options.file, "size": size, "members": [entry.as_dict() for entry in found]})
+        return 0
+    print_table(
+        (
+            Column("name"),
+            Column("shape"),
+            Column("type"),
+            Column("chunks"),
+            Column("filters"),
+            Column("size", right=True),
+            Column("ratio", right=True),
+            Column("read by"),
+            Column("note"),
+        ),
+        [_row(entry) for entry in found],
+    )
+    return 0
+
+
+def _row(entry: Any) -> list[str]:
+    name = entry.name if entry.name == "/" else "  " * (entry.depth - 1) + entry.name.rpartition("/")[2]
+    if entry.kind == "group" and entry.name != "/":
+        name += "/"
+    kind = entry.dtype or ""
+    if entry.kind == "sparse":
+        form = "" if entry.by_column is None else " by column" if entry.by_column else " by row"
+        kind = f"{kind} sparse{form}".strip()
+    note = entry.note
+    if entry.repeats is not None:
+        note = f"the same as {entry.repeats}"
+    elif entry.kind not in ("group", "dense", "sparse", "dataset"):
+        note = f"{entry.kind}: {note}" if note else entry.kind
+    return [
+        name,
+        _display.shape(entry.shape),
+        kind,
+        _chunks(entry),
+        ", ".join(entry.filters),
+        "" if entry.storage_size is None else _display.size(entry.storage_size),
+        _display.ratio(entry.compression_ratio),
+        entry.read_path or "",
+        note,
+    ]
+
+
+def _chunks(entry: Any) -> str:
+    if isinstance(entry.chunks, dict):
+        return "" if entry.chunks["data"] is None else str(entry.chunks["data"])
+    return _display.shape(entry.chunks)
+
+
+def _info(options: Any) -> int:
+    from . import _notebook
+
+    array = _open(options)
+    said = _notebook.rows(array)
+    said.append(("Read by", _read_by(array)))
+    if options.json:
+        print_json({"file": options.file, "name": options.name, **_facts(array)})
+        return 0
+    print_table((Column(type(array).__name__), Column("")), [list(row) for row in said])
+    return 0
+
+
+def _names(array: Any) -> list[str]:
+    """Datasets that the array is in."""
+    seed = array.seed
+    return [seed.name] if hasattr(seed, "name") else [seed.data_name, seed.indices_name, seed.indptr_name]
+
+
+def _read_by(array: Any) -> str:
+    from . import _core
+    from ._names import engine_name, engine_path
+
+    paths = [_core.read_path(engine_path(array.path), engine_name(name)) for name in _names(array)]
+    return next((path for path in paths if path != "direct"), "direct")
+
+
+def _facts(array: Any) -> dict[str, Any]:
+    from delayedarray import is_sparse
+
+    seed, sparse = array.seed, is_sparse(array.seed)
+    facts = {
+        "kind": "sparse" if sparse else "dense",
+        "shape": array.shape,
+        "dtype": array.dtype.str,
+        "chunks": seed.chunks._asdict() if sparse else seed.chunks,
+        "filters": {name: list(names) for name, names in seed.filters._asdict().items()} if sparse else seed.filters,
+        "storage_size": seed.storage_size,
+        "compression_ratio": seed.compression_ratio,
+        "size": array.size,
+        "read_path": _read_by(array),
+    }
+    if sparse:
+        facts |= {"by_column": seed.by_column, "nnz": seed.nnz, "sparsity": seed.sparsity}
+    return facts
+
+
+def _head(options: Any) -> int:
+    import numpy
+
+    array = _open(options)
+    shape = array.shape
+    # Of more than two dimensions, the first of all but the last two.
+    before = [0] * (len(shape) - 2)
+    if 0 in shape[: len(before)]:
+        values = numpy.empty((0, 0), array.dtype)
+    else:
+        limits = (options.rows, options.columns)
+        kept = [slice(min(limit, extent)) for limit, extent in zip(limits, shape[len(before) :], strict=False)]
+        values = numpy.asarray(array[(*before, *kept)])
+    if options.json:
+        print_json(
+            {
+                "file": options.file,
+                "name": options.name,
+                "shape": shape,
+                "dtype": array.dtype.str,
+                "at": before,
+                "values": values,
+            }
+        )
+        return 0
+    title = f"{_display.shape(shape)} {array.dtype.name}"
+    if before:
+        title += " at " + ", ".join(["0"] * len(before))
+    sys.stdout.write(title + "\n")
+    if values.ndim == 0:
+        print_table((Column(""), Column("value")), [["", _cell(values[()])]])
+        return 0
+    columns = ["value"] if values.ndim == 1 else [str(column) for column in range(values.shape[1])]
+    rows: Any = values.reshape(len(values), -1) if values.size else []
+    numbers = array.dtype.kind in "biufc"
+    more = values.ndim == 2 and values.shape[1] < shape[-1]
+    table = [[str(number), *map(_cell, row), *(["..."] if more else [])] for number, row in enumerate(rows)]
+    if len(rows) and len(values) < shape[len(before)]:
+        table.append(["..."] + [""] * (len(table[0]) - 1))
+    print_table(
+        [Column("", right=True), *(Column(column, right=numbers) for column in columns), *([Column("")] * more)], table
+    )
+    return 0
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return _display.plain(value) if isinstance(value, bytes) else str(value)
+
+
+def _stats(options: Any) -> int:
+    import numpy
+
+    from ._progress import reporting
+    from ._summarize import summarize
+
+    array = _open(options)
+    names = [name.strip() for name in options.statistics.split(",") if name.strip()]
+    if not names:
+        raise ValueError("--statistics names none")
+    axis = _axis(options.axis, array.ndim)
+    reduced = None if axis is None else tuple(other for other in range(array.ndim) if other != axis)
+    with reporting(not options.quiet and sys.stderr.isatty(), "stats") as report:
+        results = summarize(array, reduced, names, progress=report)
+    rows = 1 if axis is None else array.shape[axis]
+    columns = {name: numpy.reshape(results[name], (rows,)) for name in names}
+    if options.json:
+        document: dict[str, Any] = {"file": options.file, "name": options.name, "axis": axis, "length": rows}
+        document["statistics"] = columns
+        if options.output is None:
+            print_json(document)
+        else:
+            import json
+
+            with Path(options.output).open("w", encoding="ascii") as handle:
+                json.dump(_display.plain(document), handle, indent=2, allow_nan=False)
+                handle.write("\n")
+        return 0
+    ending = Path(options.output or "").suffix.lower()
+    separator = "\t" if (options.format or ending.removeprefix(".")) == "tsv" else ","
+    if options.output is None:
+        _write_table(sys.stdout, separator, axis, columns, rows)
+    else:
+        with Path(options.output).open("w", encoding="utf-8", newline="") as handle:
+            _write_table(handle, separator, axis, columns, rows)
+    return 0
+
+
+def _axis(text: str, ndim: int) -> int | None:
+    if text == "all":
+        return None
+    try:
+        axis = int(text)
+    except ValueError:
+        raise ValueError(f"--axis should be a number or 'all', not {text!r}") from None
+    if not 0 <= axis < ndim:
+        raise ValueError(f"--axis {axis}: the array has {ndim} dimensions")
+    return axis
+
+
+def _write_table(handle: Any, separator: str, axis: int | None, columns: dict[str, Any], rows: int) -> None:
+    """Write numbers so that reading them gives the same: NaN as ``nan``, infinities as ``inf`` and ``-inf``."""
+    import csv
+
+    writer = csv.writer(handle, delimiter=separator, lineterminator="\n")
+    writer.writerow(["index", *columns] if axis is not None else list(columns))
+    lists = [values.tolist() for values in columns.values()]
+    for number, row in enumerate(zip(*lists, strict=True)):
+        writer.writerow([number, *row] if axis is not None else row)
+
+
+def _check(options: Any) -> int:
+    from contextlib import ExitStack
+
+    from . import _check
+    from ._progress import reporting
+
+    results = []
+    shows = not options.quiet and sys.stderr.isatty()
+    with ExitStack() as bars:
+
+        def report(name: str) -> Any:
+            bars.close()
+            return bars.enter_context(reporting(shows, _display.printable(name)))
+
+        for checked in _check.check(options.file, report):
+            results.append(checked)
+    faults = sum(len(checked.damaged) for checked in results)
+    unchecked = [checked for checked in results if checked.unchecked]
+    fails = bool(faults or (options.strict and unchecked))
+    if options.json:
+        print_json(
+            {
+                "file": options.file,
+                "ok": not fails,
+                "chunks": sum(checked.chunks for checked in results),
+                "faults": faults,
+                "members": [vars(checked) for checked in results],
+            }
+        )
+        return int(fails)
+    rows: list[list[str]] = []
+    for checked in results:
+        rows.append([checked.name, str(checked.chunks), _verdict(checked), "; ".join(checked.notes)])
+        for fault in checked.damaged:
+            place = "" if fault["chunk"] is None else f" chunk at ({', '.join(map(str, fault['chunk']))}):"
+            dataset = "" if fault["dataset"] == checked.name else f" {fault['dataset']}:"
+            rows.append(["", "", f" {dataset}{place} {fault['message']}".replace("  ", " "), ""])
+    if rows:
+        print_table((Column("name"), Column("chunks", right=True), Column("result"), Column("note")), rows)
+    total = sum(checked.chunks for checked in results)
+    sys.stdout.write(f"{total} chunks decoded, {faults} faults, {len(unchecked)} not checked\n")
+    return int(fails)
+
+
+def _verdict(checked: Any) -> str:
+    if checked.damaged:
+        return "damaged"
+    return f"not checked: {checked.unchecked}" if checked.unchecked else "ok"
+
+
+def _bench(options: Any) -> int:
+    from . import _bench
+
+    result = _bench.bench(_open(options), options.rounds, options.limit << 20)
+    if options.json:
+        print_json({"file": options.file, "name": options.name, **result})
+        return 0
+    sys.stdout.write(
+        f"{result['threads']} threads; best of {options.rounds} rounds, in turns; the file is in the system's cache,"
+        " no chunk in ours\n"
+    )
+    rows = [
+        [
+            task["what"],
+            _display.size(task["bytes"]),
+            f"{task['seconds']['filebackedarray'] * 1000:.2f} ms",
+            "" if "h5py" not in task["seconds"] else f"{task['seconds']['h5py'] * 1000:.2f} ms",
+            "" if task["ratio"] is None else f"{task['ratio']:.2f}",
+        ]
+        for task in result["tasks"]
+    ]
+    columns = [Column("read"), Column("result", right=True), Column("filebackedarray", right=True)]
+    columns += [Column("h5py", right=True), Column("h5py / ours", right=True)]
+    print_table(columns, rows)
+    if result["note"]:
+        sys.stdout.write(result["note"] + "\n")
+    return 0
