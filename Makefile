@@ -10,7 +10,7 @@ export CMAKE_GENERATOR := Ninja
 
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust/src rust/Cargo.toml python/src python/Cargo.toml -type f)
 
-.PHONY: demo test check bench bench-small bench-scale bench-rust test-biocpy docs format clean build fuzz
+.PHONY: demo test check bench bench-small bench-scale bench-rust test-biocpy docs links audit dist format clean build fuzz
 
 # Tools and test requirements; newer than the files that list them.
 $(VENV)/.requirements: requirements-dev.txt tests/requirements.txt benches/requirements.txt
@@ -47,11 +47,35 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest filebackedarray._core
-	$(MAKE) docs
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(MAKE) docs audit
 
-# HTML in docs/_build; any warning is an error.
+# HTML in docs/_build; any warning is an error, and so is a link or image that leads nowhere within the pages.
 docs: build
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+	$(BIN)/python docs/links.py docs/_build
+
+# Asks the network for every page that the documentation links to.
+links: build
+	$(BIN)/sphinx-build --builder linkcheck --quiet docs docs/_build/linkcheck
+
+# Licences of all that is built in, and known vulnerabilities, as far as their databases can be reached: what was not
+# looked at is said. cargo-deny takes minutes to build, which is done where FILEBACKEDARRAY_REQUIRE_AUDIT asks for it.
+audit: build
+	$(BIN)/python release/third_party.py --check
+	command -v cargo-deny >/dev/null || test -z "$$FILEBACKEDARRAY_REQUIRE_AUDIT" || \
+		cargo install cargo-deny --locked --quiet --root $(VENV)
+	$(BIN)/python release/audit.py
+
+# The source distribution, and a wheel that is built of nothing else; both as PyPI wants them. The wheel is installed
+# into an environment of its own and tried.
+dist: build
+	rm -rf dist
+	$(BIN)/maturin sdist --out dist
+	$(BIN)/python release/smoke.py dist/*.tar.gz
+	$(BIN)/twine check --strict dist/*
 
 # Ratios against the peers, on this machine: tables and plots in docs/performance.md, a summary in the
 # README. Fails below a floor. Takes about half an hour; nothing else should run meanwhile.
