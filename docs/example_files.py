@@ -87,9 +87,46 @@ def write_r(path: Path, counts: Counts) -> None:
         names = file.create_group(".assay001_dimnames")
         names["1"] = numpy.array(names_of_genes(genes), "S16")
         names["2"] = numpy.array([f"AAAC{number:012d}-1" for number in range(cells)], "S18")
+        for axis, scale in enumerate((names["1"], names["2"])):
+            scale.make_scale("dimnames")
+            file["assay001"].dims[axis].attach_scale(scale)
         group = file.create_group("tenx")
         group["data"], group["indices"], group["indptr"] = counts.data.astype(float), counts.indices, counts.indptr
         group["shape"] = numpy.array([genes, cells], numpy.int32)
+
+
+def write_missing(path: Path) -> None:
+    """Write what rhdf5 does of integers of R of which one is missing."""
+    values = numpy.arange(12, dtype=numpy.int32).reshape(3, 4)
+    values[1, 2] = numpy.iinfo(numpy.int32).min
+    with h5py.File(path, "w") as file:
+        file["integers"] = values
+        file["integers"].attrs["rhdf5-NA.OK"] = numpy.array([1], numpy.int32)
+
+
+def write_images(path: Path) -> None:
+    """Write a stack of 20 images of 64 x 32 pixels, an image to a chunk."""
+    values = numpy.random.default_rng(9).integers(0, 256, (20, 64, 32), dtype=numpy.uint8)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("stack", data=values, chunks=(1, 64, 32), compression="gzip")
+
+
+def write_multiome(path: Path, h5ad: Path) -> None:
+    """Write a MuData file with one modality, that of an h5ad file."""
+    with h5py.File(path, "w") as file, h5py.File(h5ad) as modality:
+        modality.copy(modality["/"], file, "mod/rna")
+
+
+def write_barnyard(path: Path, counts: Counts) -> None:
+    """Write counts as Cell Ranger 2 does, a group for each of two genomes."""
+    with h5py.File(path, "w") as file:
+        for genome in ("GRCh38", "mm10"):
+            group = file.create_group(genome)
+            group["data"], group["indices"], group["indptr"] = counts.data, counts.indices, counts.indptr
+            group["shape"] = numpy.array(counts.shape, numpy.int32)
+            group["barcodes"] = numpy.array([f"AAAC{number:012d}-1" for number in range(counts.shape[1])], "S18")
+            group["genes"] = numpy.array([f"{genome}_{number:011d}" for number in range(counts.shape[0])], "S18")
+            group["gene_names"] = numpy.array(names_of_genes(counts.shape[0]), "S16")
 
 
 def write_all(folder: Path, tutorial: Path | None = None) -> None:
@@ -107,6 +144,10 @@ def write_all(folder: Path, tutorial: Path | None = None) -> None:
     write_h5ad(folder / "data.h5ad", counts)
     write_dense(folder / "expression.h5")
     write_r(folder / "assays.h5", counts)
+    write_missing(folder / "missing.h5")
+    write_images(folder / "images.h5")
+    write_multiome(folder / "multiome.h5mu", folder / "data.h5ad")
+    write_barnyard(folder / "barnyard.h5", counts)
     with h5py.File(folder / "upload.h5", "w") as file:
         file["counts"] = counts.toarray()
     if tutorial is None:
