@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -18,6 +19,10 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Who starts the tests in the background may have them ignore Ctrl-C, which those of Ctrl-C would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     import fcntl
