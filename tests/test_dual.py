@@ -6,8 +6,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy
+import pandas
 import pytest
+import scipy.sparse
 from delayedarray import (
     apply_over_dimension,
     create_dask_array,
@@ -21,6 +24,7 @@ from delayedarray import (
 )
 
 from filebackedarray import (
+    H5adMatrix,
     Hdf5CompressedSparseMatrix,
     Hdf5CompressedSparseMatrixSeed,
     Hdf5DenseArray,
@@ -156,6 +160,28 @@ def test_the_rest_of_a_matrix(parts: Any, want: numpy.ndarray) -> None:
     )
     numpy.testing.assert_array_equal(quality_control(x).sum, want.sum(axis=0))
     numpy.testing.assert_array_equal(x.nonzeros_by_row(), numpy.count_nonzero(want, axis=1))
+
+
+@pytest.mark.parametrize("named", ["csc", "csr"])
+def test_names_are_of_the_copy_that_has_them(folder: Path, tmp_path: Path, named: str) -> None:
+    path = tmp_path / "named.h5ad"
+    rows, columns = ([f"{axis}{i}" for i in range(extent)] for axis, extent in zip("rc", SHAPE, strict=True))
+    matrix = scipy.sparse.csc_matrix(random_compressed(SHAPE, True, seed=12).dense())
+    # Seen as features x cells, anndata's CSR is compressed by column.
+    stored = matrix.T.tocsr() if named == "csc" else matrix.T.tocsc()
+    anndata.AnnData(stored, obs=pandas.DataFrame(index=columns), var=pandas.DataFrame(index=rows)).write_h5ad(path)
+    by_column = Hdf5CompressedSparseMatrix(folder / "csc.h5", "m", SHAPE, True)
+    by_row = Hdf5CompressedSparseMatrix(folder / "csr.h5", "m", SHAPE, False)
+    dual = (
+        Hdf5DualSparseMatrix(H5adMatrix(path), by_row)
+        if named == "csc"
+        else Hdf5DualSparseMatrix(by_column, H5adMatrix(path))
+    )
+    assert dual.row_names is not None
+    assert dual.column_names is not None
+    assert dual.row_names.tolist() == dual.seed.transposed().column_names.tolist() == rows
+    assert dual.column_names.tolist() == dual.transposed().row_names.tolist() == columns
+    assert Hdf5DualSparseMatrix(by_column, by_row).row_names is None
 
 
 def test_rows_one_after_the_other(parts: Any, want: numpy.ndarray) -> None:

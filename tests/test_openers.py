@@ -53,7 +53,15 @@ def check(matrix: Any, want: numpy.ndarray, rows: Any, columns: Any) -> None:
     """Values, names, and what an array of this package does."""
     assert isinstance(matrix, FileBackedArray)
     assert matrix.shape == want.shape
-    for ours, theirs in ((matrix.row_names, rows), (matrix.column_names, columns)):
+    turned = matrix.transposed()
+    numpy.testing.assert_array_equal(to_dense_array(turned), want.T)
+    for ours, theirs in (
+        (matrix.row_names, rows),
+        (matrix.column_names, columns),
+        (turned.row_names, columns),
+        (turned.column_names, rows),
+        (turned.transposed().row_names, rows),
+    ):
         if theirs is None:
             assert ours is None
         else:

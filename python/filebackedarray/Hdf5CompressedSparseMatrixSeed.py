@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,7 +24,7 @@ from delayedarray import (
 from delayedarray import Subset as DelayedSubset
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
-from ._axis_names import AxisNames
+from ._axis_names import NamedArray, NamedSeed
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import Matrix, engine
@@ -46,7 +45,7 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
+class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
     """A compressed sparse matrix in an HDF5 file, as the seed of a
     :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
@@ -58,9 +57,6 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
     Within a column (or row), indices may be in any order in the file; elements with the same index are added up. The
     seed holds no open file, as :py:class:`~filebackedarray.Hdf5DenseArraySeed`.
     """
-
-    _axis_names: tuple[AxisNames, AxisNames] | None = None
-    """Where the names of rows and columns are, if whoever made the seed knows the format."""
 
     def __init__(
         self,
@@ -176,23 +172,6 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
         """NumPy type of the values."""
         return self._dtype
 
-    def _names_of(self, axis: int) -> numpy.typing.NDArray[numpy.str_] | None:
-        return None if self._axis_names is None else self._axis_names[axis].read()
-
-    @property
-    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the rows, read when they are asked for; None if they are not known.
-
-        They are of matrices that :py:class:`~filebackedarray.TenxMatrix`, :py:class:`~filebackedarray.H5adMatrix` or
-        :py:func:`~filebackedarray.open_array` found: the three datasets themselves say nothing of names.
-        """
-        return self._names_of(0)
-
-    @property
-    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the columns, as :py:attr:`row_names`."""
-        return self._names_of(1)
-
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns."""
@@ -240,7 +219,7 @@ class Hdf5CompressedSparseMatrixSeed(SparseFacts, Reductions):
         Returns:
             A seed of the same datasets, with shape and ``by_column`` the other way.
         """
-        other = copy.copy(self)
+        other = self._turned()
         other._shape, other._by_column = self.shape[::-1], not self._by_column
         return other
 
@@ -340,7 +319,7 @@ def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatr
     return dask_array(x)
 
 
-class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):
+class Hdf5CompressedSparseMatrix(NamedArray, SparseFacts, FileBackedArray):
     """A compressed sparse matrix in an HDF5 file as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(
@@ -384,18 +363,6 @@ class Hdf5CompressedSparseMatrix(SparseFacts, FileBackedArray):
         """Path to the HDF5 file, as it was given."""
         path: str | os.PathLike[str] = self.seed.path
         return path
-
-    @property
-    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the rows, read when they are asked for; see the seed's."""
-        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.row_names
-        return names
-
-    @property
-    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the columns, read when they are asked for; see the seed's."""
-        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.column_names
-        return names
 
     @property
     def index_dtype(self) -> numpy.dtype[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from delayedarray import (
 )
 
 from ._as_sparse import nonzeros
-from ._axis_names import AxisNames, r_dimnames
+from ._axis_names import NamedArray, NamedSeed, r_dimnames
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import engine
@@ -43,15 +42,12 @@ _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
 
 
-class Hdf5DenseArraySeed(DenseFacts, Reductions):
+class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
     """A dense HDF5 dataset, as the seed of a :py:class:`~delayedarray.DelayedArray.DelayedArray`.
 
     The seed holds no open file: the path is opened for each read, so that the file can be used, replaced or removed
     by others, and the seed can be pickled. What a read returns is of one state of the file.
     """
-
-    _axis_names: tuple[AxisNames, AxisNames] | None = None
-    """Where the names of rows and columns are, if whoever made the seed knows the format."""
 
     def __init__(
         self,
@@ -152,24 +148,10 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
         if len(self._shape) <= axis:
             return None
         if self._axis_names is not None:
-            return self._axis_names[axis].read()
+            return super()._names_of(axis)
         shape = self._shape if self._native_order else self._shape[::-1]
         in_file = axis if self._native_order else len(shape) - 1 - axis
         return r_dimnames(self._path, self._name, shape, in_file, untrusted=self._untrusted)
-
-    @property
-    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names along the first dimension, read when they are asked for; None if the file has none.
-
-        They are those that R's HDF5Array attached to the dataset, or what the format of the file has, if
-        :py:class:`~filebackedarray.H5adMatrix` or :py:class:`~filebackedarray.LoomMatrix` opened it.
-        """
-        return self._names_of(0)
-
-    @property
-    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names along the second dimension, as :py:attr:`row_names`."""
-        return self._names_of(1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -192,7 +174,7 @@ class Hdf5DenseArraySeed(DenseFacts, Reductions):
         Returns:
             A seed with ``native_order`` the other way.
         """
-        other = copy.copy(self)
+        other = self._turned()
         other._native_order = not self._native_order
         other._shape, other._chunks = self._shape[::-1], self._chunks[::-1]
         return other
@@ -318,7 +300,7 @@ def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Ar
     return dask_array(x)
 
 
-class Hdf5DenseArray(DenseFacts, FileBackedArray):
+class Hdf5DenseArray(NamedArray, DenseFacts, FileBackedArray):
     """A dense HDF5 dataset as a :py:class:`~delayedarray.DelayedArray.DelayedArray`."""
 
     def __init__(self, path: str | os.PathLike[str] | Hdf5DenseArraySeed, name: str | None, **kwargs: Any) -> None:
@@ -348,18 +330,6 @@ class Hdf5DenseArray(DenseFacts, FileBackedArray):
         """Path to the HDF5 file, as it was given."""
         path: str | os.PathLike[str] = self.seed.path
         return path
-
-    @property
-    def row_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the rows, read when they are asked for; see the seed's."""
-        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.row_names
-        return names
-
-    @property
-    def column_names(self) -> numpy.typing.NDArray[numpy.str_] | None:
-        """Names of the columns, read when they are asked for; see the seed's."""
-        names: numpy.typing.NDArray[numpy.str_] | None = self.seed.column_names
-        return names
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from delayedarray import (
 )
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
+from ._axis_names import NamedArray, NamedSeed
 from ._delayed import FileBackedArray
 from ._reductions import Reductions
 from ._subset import Subset
@@ -73,7 +74,7 @@ class _DualFacts:
         return self.csc.storage_size + self.csr.storage_size
 
 
-class Hdf5DualSparseMatrixSeed(_DualFacts, Reductions):
+class Hdf5DualSparseMatrixSeed(NamedSeed, _DualFacts, Reductions):
     """A sparse matrix of which there are two copies: compressed by column, and by row.
 
     A request is read from the copy of which it takes the smaller part: some columns from the one compressed by column,
@@ -122,6 +123,10 @@ class Hdf5DualSparseMatrixSeed(_DualFacts, Reductions):
     @property
     def _untrusted(self) -> bool:
         return self._csc._untrusted or self._csr._untrusted
+
+    def _names_of(self, axis: int) -> numpy.typing.NDArray[numpy.str_] | None:
+        names = self._csc._names_of(axis)
+        return self._csr._names_of(axis) if names is None else names
 
     def chosen(self, subset: Sequence[Subset]) -> Hdf5CompressedSparseMatrixSeed:
         """The copy from which a subset is read.
@@ -196,7 +201,7 @@ def create_dask_array_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> d
     return array
 
 
-class Hdf5DualSparseMatrix(_DualFacts, FileBackedArray):
+class Hdf5DualSparseMatrix(NamedArray, _DualFacts, FileBackedArray):
     """A sparse matrix with a copy for columns and one for rows, as a
     :py:class:`~delayedarray.DelayedArray.DelayedArray`.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy
 import numpy.typing
@@ -13,7 +14,7 @@ from . import _contents
 from ._engine import engine
 from ._names import engine_name, engine_path
 
-__all__ = ["AxisNames", "r_dimnames"]
+__all__ = ["AxisNames", "NamedArray", "NamedSeed", "r_dimnames"]
 
 Strings = numpy.typing.NDArray[numpy.str_]
 
@@ -147,6 +148,59 @@ class _Reader:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
+
+
+Seed = TypeVar("Seed", bound="NamedSeed")
+
+
+class NamedSeed:
+    """A seed whose rows and columns may have names."""
+
+    _axis_names: tuple[AxisNames, AxisNames] | None = None
+    """Where the names of rows and columns are, if whoever made the seed knows the format."""
+
+    def _names_of(self, axis: int) -> Strings | None:
+        return None if self._axis_names is None else self._axis_names[axis].read()
+
+    def _turned(self: Seed) -> Seed:
+        """A copy that is to become the transpose: what is known of its axes has changed places."""
+        other = copy.copy(self)
+        if self._axis_names is not None:
+            other._axis_names = self._axis_names[::-1]
+        return other
+
+    @property
+    def row_names(self) -> Strings | None:
+        """Names along the first dimension, read when they are asked for; None if the file has none.
+
+        They are what the format of the file has, if :py:class:`~filebackedarray.TenxMatrix`,
+        :py:class:`~filebackedarray.H5adMatrix`, :py:class:`~filebackedarray.LoomMatrix` or
+        :py:func:`~filebackedarray.open_array` opened it; or those that R's HDF5Array attached to a dataset.
+        """
+        return self._names_of(0)
+
+    @property
+    def column_names(self) -> Strings | None:
+        """Names along the second dimension, as :py:attr:`row_names`."""
+        return self._names_of(1)
+
+
+class NamedArray:
+    """An array of such a seed."""
+
+    seed: Any
+
+    @property
+    def row_names(self) -> Strings | None:
+        """Names of the rows, read when they are asked for; see the seed's."""
+        names: Strings | None = self.seed.row_names
+        return names
+
+    @property
+    def column_names(self) -> Strings | None:
+        """Names of the columns, read when they are asked for; see the seed's."""
+        names: Strings | None = self.seed.column_names
+        return names
 
 
 def _strings(values: list[str]) -> Strings:
