@@ -1,6 +1,6 @@
 //! Requests: the engine works without the GIL, and asks now and then whether Ctrl-C was pressed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use filebackedarray::{Control, Result};
 use pyo3::prelude::*;
@@ -23,29 +23,21 @@ pub(crate) fn run_reporting<T: Send>(
     work: impl FnOnce(&Control<'_>) -> Result<T> + Send,
 ) -> PyResult<T> {
     py.detach(|| {
-        let raised = Cell::new(None);
+        let raised = RefCell::new(None);
         let report = |done: u64, expected: u64| {
             if let Some(progress) = &progress {
                 Python::attach(|py| {
                     if let Err(exception) = progress.call1(py, (done, expected)) {
-                        raised.set(Some(exception));
+                        raised.replace(Some(exception));
                     }
                 });
             }
         };
         let poll = || {
-            let before = raised.take();
-            if before.is_some() {
-                raised.set(before);
-                return true;
+            if raised.borrow().is_none() {
+                Python::attach(|py| raised.replace(py.check_signals().err()));
             }
-            Python::attach(|py| match py.check_signals() {
-                Ok(()) => false,
-                Err(exception) => {
-                    raised.set(Some(exception));
-                    true
-                }
-            })
+            raised.borrow().is_some()
         };
         let control = Control::with_report(&poll, &report);
         let result = work(&control);

@@ -11,8 +11,8 @@ use crate::reader::{self, ChunkReader};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
-/// A box of a selection: along each axis the positions within it.
-pub(crate) type Box = PerAxis<Range<usize>>;
+/// A region of a selection: along each axis the positions within it.
+pub(crate) type Region = PerAxis<Range<usize>>;
 
 /// How a selection is cut.
 pub(crate) struct Units {
@@ -67,7 +67,7 @@ impl Units {
     }
 
     /// The box of unit `number` of a band.
-    pub(crate) fn unit(&self, plan: &Plan, band: &Band, number: usize) -> Box {
+    pub(crate) fn unit(&self, plan: &Plan, band: &Band, number: usize) -> Region {
         let mut left = number as u64;
         let mut ranges = PerAxis::from_elem(0..0, self.counts.len());
         for &axis in &self.order {
@@ -79,7 +79,7 @@ impl Units {
     }
 
     /// The box of all units of a band.
-    pub(crate) fn span(&self, plan: &Plan, band: &Band) -> Box {
+    pub(crate) fn span(&self, plan: &Plan, band: &Band) -> Region {
         let ranges = band.first.iter().zip(&band.counts).enumerate();
         ranges.map(|(axis, (&first, &count))| self.range(plan, axis, first..first + count)).collect()
     }
@@ -109,13 +109,13 @@ pub(crate) struct Worker {
 pub(crate) fn read(
     reader: &ChunkReader<'_>,
     (plan, selection): (&Plan, &[Axis]),
-    unit: &Box,
+    unit: &Region,
     kernel: Kernel,
     most: usize,
     worker: &mut Worker,
-    mut take: impl FnMut(&Box, &[u8]),
+    mut take: impl FnMut(&Region, &[u8]),
 ) -> Result<()> {
-    let part = |block: &Box| {
+    let part = |block: &Region| {
         let axes: Vec<Axis> =
             selection.iter().zip(block).map(|(axis, range)| axis.part(range.clone())).collect();
         Plan::new(plan.grid().clone(), &axes)
@@ -161,7 +161,7 @@ fn room_for(room: &mut Vec<u64>, count: usize, kernel: Kernel) -> Result<&mut [u
 }
 
 /// Cuts a box into boxes of so many elements at most, each of which has whole axes after one of which it has a part.
-fn slabs(whole: &Box, most: usize) -> impl Iterator<Item = Box> {
+fn slabs(whole: &Region, most: usize) -> impl Iterator<Item = Region> {
     // The first axis all of whose followers are few enough together.
     let mut inner = 1;
     let mut axis = whole.len().saturating_sub(1);

@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::plan::{PerAxis, Plan};
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request};
-use crate::reduce::cells::{Cells, Counts, PerCell};
+use crate::reduce::cells::{Cells, Counts, Part, PerCell, merge_part};
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
 use crate::reduce::{Statistics, Use, View, check_element, with_number};
 use crate::scatter::Kernel;
 use crate::selection::Axis;
-use crate::units::{self, Band, Box, Units, Worker};
+use crate::units::{self, Band, Region, Units, Worker};
 
 /// Bytes of decoded chunks that a unit goes through, unless a single chunk is larger: what fits into a processor's own
 /// cache.
@@ -70,9 +70,6 @@ struct Sweep<'a> {
     skips_nan: bool,
 }
 
-/// The cells of a unit, for each view with the place of the first.
-type Part<T> = Vec<(PerAxis<usize>, Cells<T>)>;
-
 impl Sweep<'_> {
     fn run<T: Number>(&self, control: &Control<'_>) -> Result<Vec<Statistics>> {
         let lens = self.plan.lens();
@@ -92,9 +89,7 @@ impl Sweep<'_> {
                 totals.push(Cells::new(&view.lens(&band_lens), view.wanted, counts)?);
             }
             let order = InOrder::new(2 * pool::num_threads()?, |part: Part<T>| {
-                for (total, (origin, cells)) in totals.iter_mut().zip(&part) {
-                    total.merge(origin, cells);
-                }
+                merge_part(&mut totals, &part);
                 Ok(())
             });
             pool::for_each_in_order(control, band.len(), |worker: &mut Worker, number| {
@@ -146,8 +141,8 @@ impl Sweep<'_> {
     /// Folds the elements of a unit.
     fn unit<T: Number>(
         &self,
-        unit: &Box,
-        band: &Box,
+        unit: &Region,
+        band: &Region,
         counts: Counts,
         worker: &mut Worker,
     ) -> Result<Part<T>> {

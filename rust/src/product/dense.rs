@@ -13,7 +13,6 @@ use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request, Worker};
 use crate::scatter::{Kernel, Output};
-use crate::selection::Axis;
 
 /// Numbers of a block: two of them are in memory at a time, one that is multiplied and one that is read.
 const ELEMENTS: usize = 1 << 21;
@@ -46,25 +45,9 @@ pub fn multiply<N: Number>(
             )));
         }
         let selection = [left.rows.clone(), left.columns.clone()];
-        // Checks the selection.
-        Plan::new(reader.grid().clone(), &selection).map_err(|error| error.at(reader.place()))?;
-        Sweep { reader: &reader, left, blocks: blocks(&reader, left) }.run(right, control)
+        let plan = Plan::new(reader.grid().clone(), &selection).map_err(|error| error.at(reader.place()))?;
+        Sweep { reader: &reader, left, blocks: blocks(&plan) }.run(right, control)
     })
-}
-
-/// The stretches of a selection that are in one row, or column, of chunks.
-fn stretches(axis: &Axis, chunk: u64) -> Vec<Range<usize>> {
-    let mut stretches: Vec<Range<usize>> = Vec::new();
-    let mut last = None;
-    for position in 0..axis.len() {
-        let coordinate = axis.get(position).map(|index| index / chunk);
-        match stretches.last_mut() {
-            Some(stretch) if coordinate == last => stretch.end = position + 1,
-            _ => stretches.push(position..position + 1),
-        }
-        last = coordinate;
-    }
-    stretches
 }
 
 /// Neighbouring stretches, together no longer than `most` unless a single one is.
@@ -82,9 +65,9 @@ fn joined(stretches: &[Range<usize>], most: usize) -> Vec<Range<usize>> {
 type Rectangle = (Range<usize>, Range<usize>);
 
 /// Cuts the selection into blocks of whole chunks, which are read one after another.
-fn blocks(reader: &ChunkReader<'_>, left: &Left<'_>) -> Vec<Rectangle> {
-    let chunk = reader.grid().chunk();
-    let (rows, columns) = (stretches(left.rows, chunk[0]), stretches(left.columns, chunk[1]));
+fn blocks(plan: &Plan) -> Vec<Rectangle> {
+    let stretches = |axis| (0..plan.touched(axis)).map(|chunk| plan.targets(axis, chunk)).collect::<Vec<_>>();
+    let (rows, columns) = (stretches(0), stretches(1));
     let tallest = rows.iter().map(Range::len).max().unwrap_or(0).max(1);
     let columns = joined(&columns, (ELEMENTS / tallest).max(1));
     let widest = columns.iter().map(Range::len).max().unwrap_or(0).max(1);
@@ -268,9 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_follow_the_chunks() {
-        let axis = Axis::Range { start: 3, len: 5, step: 2 };
-        assert_eq!(stretches(&axis, 4), [0..1, 1..3, 3..5]);
+    fn neighbours_are_joined() {
         assert_eq!(joined(&[0..1, 1..3, 3..5, 5..9], 3), [0..3, 3..5, 5..9]);
     }
 

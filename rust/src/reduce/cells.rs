@@ -265,6 +265,16 @@ impl Statistics {
     }
 }
 
+/// The cells of a part of a selection, for each view with the place of the first.
+pub(crate) type Part<T> = Vec<(PerAxis<usize>, Cells<T>)>;
+
+/// Takes all that went into the cells of a part, view by view.
+pub(crate) fn merge_part<T: Number>(totals: &mut [Cells<T>], part: &Part<T>) {
+    for (total, (origin, cells)) in totals.iter_mut().zip(part) {
+        total.merge(origin, cells);
+    }
+}
+
 impl View {
     /// How many cells each axis has, of which so many indices are selected.
     pub(crate) fn lens(&self, selected: &[usize]) -> PerAxis<usize> {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::plan::{PerAxis, Piece, Plan};
 use crate::pool::{self, Control};
 use crate::reader::{self, Request};
-use crate::reduce::cells::{Cells, Counts, Level, PerCell};
+use crate::reduce::cells::{Cells, Counts, Level, Part, PerCell, merge_part};
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
 use crate::reduce::{Statistics, Use, View, check_element, with_number};
@@ -91,9 +91,6 @@ struct Sweep<'a> {
     views: &'a [View],
     counts: Counts,
 }
-
-/// The cells of a unit, for each view with the place of the first.
-type Part<T> = Vec<(PerAxis<usize>, Cells<T>)>;
 
 /// What a worker keeps between units.
 #[derive(Default)]
@@ -225,9 +222,7 @@ impl Sweep<'_> {
                 return Err(Error::Internal("elements out of order".into()));
             }
             last = end.or(last);
-            for (total, (origin, cells)) in totals.iter_mut().zip(&part) {
-                total.merge(origin, cells);
-            }
+            merge_part(totals, &part);
             Ok(())
         });
         let work = control.work();
@@ -260,7 +255,9 @@ impl Sweep<'_> {
         let mut part = self.part(&positions)?;
         let (mut first, mut last) = (None, None);
         for start in (unit.start..unit.end).step_by(block as usize) {
-            if !self.find(&(start..start + block), filter, worker)? {
+            let block = start..start + block;
+            let runs = self.runs(&block);
+            if !self.find(&block, &runs, filter, worker)? {
                 return Ok(None);
             }
             let Found { segments, secondary, .. } = &worker.found;
@@ -272,7 +269,7 @@ impl Sweep<'_> {
             }
             first = first.or(begin);
             last = edge(end.0, secondary.last());
-            self.values(&(start..start + block), worker)?;
+            self.values(runs, worker)?;
             let Found { segments, secondary, .. } = &worker.found;
             let values = &bytemuck::cast_slice(&worker.values)[..secondary.len()];
             self.fold(&mut part, positions.start, segments, secondary, values);
@@ -296,14 +293,20 @@ impl Sweep<'_> {
         Ok(part)
     }
 
-    /// Finds the elements of a block that are in the selection. Whether they are in order.
-    fn find(&self, block: &Range<u64>, filter: &Filter<'_>, worker: &mut Worker) -> Result<bool> {
+    /// Finds the elements of a block that are in the selection, among the `runs` of its columns (or rows). Whether they are in order.
+    fn find(
+        &self,
+        block: &Range<u64>,
+        runs: &Axis,
+        filter: &Filter<'_>,
+        worker: &mut Worker,
+    ) -> Result<bool> {
         let Worker { chunks, wide, found, .. } = worker;
         found.segments.clear();
         found.secondary.clear();
         found.stored.clear();
         let reader = &self.opened.indices;
-        let plan = Plan::new(reader.grid().clone(), &[self.runs(block)])?;
+        let plan = Plan::new(reader.grid().clone(), std::slice::from_ref(runs))?;
         let sweep = reader.part_of_sweep(&plan, reader.grid().len() as usize);
         let (mut position, mut ordered) = (self.positions(block).start, true);
         for number in 0..plan.jobs() {
@@ -339,12 +342,12 @@ impl Sweep<'_> {
     }
 
     /// Reads the values of the elements that were found in a block.
-    fn values(&self, block: &Range<u64>, worker: &mut Worker) -> Result<()> {
+    fn values(&self, runs: Axis, worker: &mut Worker) -> Result<()> {
         let Worker { chunks, found, values, .. } = worker;
         let reader = &self.opened.data;
         // Of a selection of both axes, only chunks that have any of it.
         let axis = if found.stored.is_empty() {
-            self.runs(block)
+            runs
         } else {
             Axis::from_indices(std::mem::take(&mut found.stored))?
         };
@@ -438,9 +441,7 @@ impl Sweep<'_> {
                 let positions = first.0..last.0 + 1;
                 let mut part = self.part(&positions)?;
                 self.fold(&mut part, positions.start, &left, &secondary, &elements);
-                for (total, (origin, cells)) in totals.iter_mut().zip(&part) {
-                    total.merge(origin, cells);
-                }
+                merge_part(totals, &part);
             }
             work.advance(count as u64);
             segments.clear();
