@@ -42,16 +42,6 @@ def require() -> None:
         pytest.skip(reason)
 
 
-def skip_or_fail() -> None:
-    """Skip the running test if the files are not there, or fail it if they have to be."""
-    if is_there():
-        return
-    reason = f"no real files in {location()} (see tests/real.py)"
-    if is_required():
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @functools.cache
 def lines(name: str) -> list[dict[str, Any]]:
     """The lines of an inventory that are about the folders of single-cell files."""

@@ -23,11 +23,7 @@ def call() -> Iterator[Isolated]:
 
 def test_the_inventory_is_what_these_tests_were_written_for() -> None:
     # Should the reading of the inventory go wrong, nothing below would run and all would pass.
-    if not real.is_there():
-        reason = f"no real files in {real.location()} (see tests/real.py)"
-        if real.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
+    real.require()
     rows = [row for rows in compatibility.files().values() for row in rows]
     assert len(compatibility.files()) >= 849
     assert len([row for row in rows if "sha256" in row]) >= 7258

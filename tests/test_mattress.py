@@ -308,11 +308,7 @@ def test_scranpy_on_other_layouts(tmp_path: Path, layout: str) -> None:
 
 
 def test_scranpy_on_a_real_file() -> None:
-    if not real.is_there():
-        reason = f"no real files in {real.location()} (see tests/real.py)"
-        if real.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
+    real.require()
     code = """
         import sys, h5py, scipy.sparse
         import filebackedarray, scranpy

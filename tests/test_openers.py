@@ -23,6 +23,7 @@ from filebackedarray import (
     Hdf5DenseArray,
     LoomMatrix,
     TenxMatrix,
+    _listing,
     open_array,
 )
 from helpers import error_naming, random_compressed
@@ -387,6 +388,9 @@ def test_compressed_groups(tmp_path: Path, by_column: bool, how: str, untrusted:
         assert opened.by_column is by_column
         numpy.testing.assert_array_equal(to_dense_array(opened), matrix.dense())
         assert opened.row_names is None
+    # The listing of a file knows as much.
+    (entry,) = (entry for entry in _listing.entries(str(path)) if entry.name == "/some/group")
+    assert (entry.kind, entry.shape, entry.by_column, entry.note) == ("sparse", matrix.shape, by_column, "")
 
 
 def test_groups_that_lack_something(tmp_path: Path) -> None:
@@ -583,7 +587,7 @@ def test_real_h5ad_as_anndata_reads_it(path: Path) -> None:
 
 
 def test_a_real_file_without_matrix() -> None:
-    real.skip_or_fail()
+    real.require()
     path = real.location() / "c2_h5ad" / "scverse+anndata-rs" / NO_MATRIX
     with error_naming(KeyError, path, "no 'X'"):
         H5adMatrix(path)
@@ -618,7 +622,7 @@ def test_real_loom(path: Path) -> None:
 
 
 def test_real_files_of_r() -> None:
-    real.skip_or_fail()
+    real.require()
     folder = real.location() / "c4_r" / "made-with-bioconductor"
     matrix = open_array(folder / "dense.h5", "numeric")
     assert matrix.shape == (300, 70)
@@ -645,7 +649,7 @@ def test_real_files_of_r() -> None:
 
 
 def test_there_are_real_files() -> None:
-    real.skip_or_fail()
+    real.require()
     assert len(files("c1_10x", ".h5")) == 5
     assert len(H5AD) >= 25
     assert len(files("c3_loom", ".loom")) == 7

@@ -10,7 +10,8 @@ import numpy
 import numpy.typing
 
 from . import _core, _listing
-from ._listing import SPARSE, Entry, message
+from ._compressed import MEMBERS
+from ._listing import Entry, message
 from ._names import engine_name
 from ._progress import Report
 
@@ -96,7 +97,7 @@ def _chunks(path: str, name: str, checked: Checked, report: Callable[[str], Repo
 
 
 def _sparse(path: str, entry: Entry, checked: Checked, report: Callable[[str], Report | None]) -> None:
-    members = {member: f"{entry.name.rstrip('/')}/{member}" for member in SPARSE}
+    members = {member: f"{entry.name.rstrip('/')}/{member}" for member in MEMBERS}
     good = [_chunks(path, name, checked, report) for name in members.values()]
     if entry.shape is None:
         checked.notes.append(f"indices cannot be compared with its shape: {entry.note}")

@@ -12,7 +12,7 @@ import numpy
 from ._engine import Described, engine
 from ._names import engine_name, engine_path
 
-__all__ = ["Object", "attributes", "describe", "members", "read_field", "walk"]
+__all__ = ["Object", "attributes", "describe", "is_dataset", "members", "read_field", "walk"]
 
 DEEPEST = 100
 """Groups within groups that a walk goes down; no file that makes sense has more."""
@@ -47,6 +47,11 @@ class Object:
     def basename(self) -> str:
         """The last part of the name."""
         return self.name.rpartition("/")[2]
+
+
+def is_dataset(item: Object | None) -> bool:
+    """Whether a member is there and is a dataset."""
+    return item is not None and item.kind == "dataset"
 
 
 def _text(name: bytes) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy
 
 from . import _contents, _core, _facts
+from ._compressed import MEMBERS, is_compressed, layout
 from ._contents import Object
 from ._names import engine_name
-
-SPARSE = ("data", "indices", "indptr")
-"""Members of a group that is a compressed sparse matrix."""
 
 _FAULTS = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError)
 """What may be the matter with a part of a file."""
@@ -98,23 +96,15 @@ def entries(path: str) -> Iterator[Entry]:
                 raise
             yield Entry(about.name, "unreadable", note=message(error))
             continue
-        if is_sparse(members):
+        hidden: tuple[str, ...] = ()
+        if is_compressed(members):
+            hidden = MEMBERS
             yield sparse(path, about.name)
-            for member in SPARSE:
+            for member in MEMBERS:
                 seen.setdefault(members[member].identity, members[member].name)
         else:
             yield Entry(about.name, "group")
-        hidden = SPARSE if is_sparse(members) else ()
         waiting += [member for name, member in reversed(members.items()) if name not in hidden]
-
-
-def is_sparse(members: Mapping[str, Object]) -> bool:
-    """Whether the members of a group are those of a compressed sparse matrix."""
-    data, indices, indptr = (members.get(name) for name in SPARSE)
-    if data is None or indices is None or indptr is None:
-        return False
-    shapes = data.shape, indices.shape, indptr.shape
-    return data.shape == indices.shape and all(shape is not None and len(shape) == 1 for shape in shapes)
 
 
 def dataset(path: str, about: Object) -> Entry:
@@ -150,50 +140,28 @@ def type_name(dtype: numpy.dtype[Any] | None) -> str | None:
 def sparse(path: str, name: str) -> Entry:
     """A group that is a compressed sparse matrix, as far as it can be described."""
     entry = Entry(name, "sparse")
-    names = [engine_name(f"{name.rstrip('/')}/{member}") for member in SPARSE]
+    names = [engine_name(f"{name.rstrip('/')}/{member}") for member in MEMBERS]
     try:
         facts = [_core.facts(path, member) for member in names]
         described = [_core.inspect(path, member) for member in names]
+        if any(len(shape) != 1 for shape, _, _ in described):
+            shapes = ", ".join(str(shape) for shape, _, _ in described)
+            raise ValueError(f"data, indices and indptr should have one dimension; their shapes are {shapes}")
         paths = [_core.read_path(path, member) for member in names]
         entry.dtype = type_name(numpy.dtype(described[0][1]))
         entry.nnz = described[0][0][0]
         chunks = [fact["chunks"] for fact in facts]
-        entry.chunks = {name: chunk and chunk[0] for name, chunk in zip(SPARSE, chunks, strict=True)}
+        entry.chunks = {name: chunk and chunk[0] for name, chunk in zip(MEMBERS, chunks, strict=True)}
         entry.filters = list(_facts.filter_names(facts[0]["filters"]))
         entry.storage_size = sum(fact["storage_size"] for fact in facts)
         lengths = (shape[0] for shape, _, _ in described)
         values = sum(length * fact["value_size"] for length, fact in zip(lengths, facts, strict=True))
         entry.compression_ratio = _ratio(values, entry.storage_size)
         entry.read_path = next((path for path in paths if path != "direct"), "direct")
-        entry.shape, entry.by_column = sparse_shape(path, name)
+        entry.shape, entry.by_column = layout(path, name)
     except _FAULTS as error:
         entry.note = message(error)
     return entry
-
-
-def sparse_shape(path: str, name: str) -> tuple[tuple[int, int], bool]:
-    """Shape of a compressed group, and whether it is compressed by column.
-
-    They are attributes of the group in h5ad files (``encoding-type`` and ``shape``, ``h5sparse_format`` and
-    ``h5sparse_shape`` before anndata 0.7: https://anndata.readthedocs.io/en/stable/fileformat-prose.html), and a
-    dataset ``shape`` of a matrix by column in those of 10x Genomics.
-
-    Raises:
-        ValueError: If the file does not say it.
-    """
-    said = _contents.attributes(path, name, "encoding-type", "shape", "h5sparse_format", "h5sparse_shape")
-    encoding = str(said.get("encoding-type", said.get("h5sparse_format", "")))
-    extents = said.get("shape", said.get("h5sparse_shape"))
-    if extents is None:
-        member = _contents.members(path, name).get("shape")
-        if member is not None and member.shape == (2,) and member.dtype is not None:
-            extents = numpy.empty(2, numpy.int64)
-            _core.read_dense(path, engine_name(member.name), [(0, 2, 1)], "<i8", extents)
-            encoding = encoding or "csc"
-    if extents is None or numpy.shape(extents) != (2,) or encoding[:3] not in ("csc", "csr"):
-        raise ValueError("the file does not say of which shape it is, or along which axis it is compressed")
-    rows, columns = (int(extent) for extent in extents)
-    return (rows, columns), encoding.startswith("csc")
 
 
 def _ratio(decoded: int, stored: int) -> float | None:

@@ -11,9 +11,10 @@ from delayedarray import DelayedArray
 
 from . import _contents
 from ._axis_names import AxisNames
+from ._compressed import MEMBERS, is_compressed, layout, two_integers
+from ._contents import is_dataset
 from ._delayed import FileBackedArray
-from ._engine import engine
-from ._names import engine_name, engine_path
+from ._names import engine_path
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["H5adMatrix", "LoomMatrix", "TenxMatrix", "open_array"]
 
 Path = str | os.PathLike[str]
-
-_MEMBERS = ("data", "indices", "indptr")
-"""The datasets of a compressed sparse matrix."""
-
-_SHAPES = ("shape", "h5sparse_shape", "dims")
-"""Attributes that hold a shape: anndata since 0.7, anndata before, SeuratDisk."""
 
 _LOOM_ROWS = ("Gene", "var_names", "Accession", "rownames")
 """Row attributes that name the rows: loompy's convention, scanpy's, and what is left."""
@@ -59,56 +54,6 @@ class _File:
     def names(self, kind: Any, candidates: tuple[str, ...], extent: int) -> AxisNames:
         return AxisNames(self.path, kind, candidates, extent, self.untrusted)
 
-    def two_integers(self, dataset: _contents.Object) -> tuple[int, int] | None:
-        """A dataset that can be the shape of a matrix."""
-        if dataset.shape != (2,) or dataset.dtype is None or dataset.dtype.kind not in "iu":
-            return None
-        values = numpy.empty(2, dataset.dtype)
-        name = engine_name(dataset.name)
-        engine(self.untrusted).read_dense(engine_path(self.path), name, [(0, 2, 1)], dataset.dtype.str, values)
-        return int(values[0]), int(values[1])
-
-    def layout(self, group: str) -> tuple[tuple[int, int], bool]:
-        """Shape and orientation (by column) of a bare compressed group.
-
-        Raises:
-            ValueError: If the group lacks something, which is listed.
-        """
-        members = self.members(group)
-        lacks = [f"the dataset {name!r}" for name in _MEMBERS if not _is_dataset(members.get(name))]
-        found = self.attributes(group, *_SHAPES, "encoding-type", "h5sparse_format", "layout")
-        shape = None
-        for name in _SHAPES:
-            value = found.get(name)
-            if isinstance(value, numpy.ndarray) and value.shape == (2,) and value.dtype.kind in "iu":
-                shape = (int(value[0]), int(value[1]))
-                break
-        if shape is None and "shape" in members:
-            shape = self.two_integers(members["shape"])
-        if shape is None:
-            lacks.append(
-                "a shape (two integers in the attribute 'shape', 'h5sparse_shape' or 'dims', or a dataset 'shape')"
-            )
-        stated = str(found.get("encoding-type", found.get("h5sparse_format", found.get("layout", "")))).lower()
-        by_column: bool | None = {"csc": True, "csr": False}.get(stated.removesuffix("_matrix"))
-        if by_column is None and not stated and shape is not None and _is_dataset(members.get("indptr")):
-            # 10x and SeuratDisk do not say it: their matrices are compressed by column.
-            fits = [members["indptr"].shape == (extent + 1,) for extent in shape]
-            by_column = {(True, False): False, (False, True): True, (True, True): True}.get((fits[0], fits[1]))
-        if by_column is None:
-            lacks.append(
-                "an orientation (the attribute 'encoding-type', 'h5sparse_format' or 'layout', or an 'indptr' that is"
-                " longer by one than an axis)"
-            )
-        if lacks or shape is None or by_column is None:
-            raise ValueError(
-                f"{self.shown}, group {group!r} is no compressed sparse matrix: it lacks {', and '.join(lacks)}"
-            )
-        return shape, by_column
-
-    def is_compressed(self, members: dict[str, _contents.Object]) -> bool:
-        return all(_is_dataset(members.get(name)) for name in _MEMBERS)
-
     def is_anndata(self, group: str, members: dict[str, _contents.Object]) -> bool:
         if {"obs", "var"} <= members.keys() and ("X" in members or "layers" in members):
             return True
@@ -116,7 +61,7 @@ class _File:
 
     def is_loom(self, members: dict[str, _contents.Object]) -> bool:
         groups = (members.get("row_attrs"), members.get("col_attrs"))
-        return _is_dataset(members.get("matrix")) and all(one is not None and one.kind == "group" for one in groups)
+        return is_dataset(members.get("matrix")) and all(one is not None and one.kind == "group" for one in groups)
 
     def tenx_groups(self) -> list[str]:
         """Groups at the root that hold a matrix as 10x Genomics lays it out."""
@@ -128,11 +73,7 @@ class _File:
 
     def is_tenx(self, members: dict[str, _contents.Object]) -> bool:
         named = any(name in members for name in ("features", "genes", "barcodes"))
-        return self.is_compressed(members) and _is_dataset(members.get("shape")) and named
-
-
-def _is_dataset(item: _contents.Object | None) -> bool:
-    return item is not None and item.kind == "dataset"
+        return is_compressed(members) and is_dataset(members.get("shape")) and named
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -185,10 +126,10 @@ class TenxMatrix(Hdf5CompressedSparseMatrix):
                 raise ValueError(f"{file.shown} has several matrices; 'group' should be one of {_listed(groups)}")
             group = groups[0]
         members = file.members(group)
-        lacks = [name for name in (*_MEMBERS, "shape") if not _is_dataset(members.get(name))]
+        lacks = [name for name in (*MEMBERS, "shape") if not is_dataset(members.get(name))]
         if lacks:
             raise ValueError(f"{file.shown}, group {group!r} is no matrix of 10x Genomics: it lacks {_listed(lacks)}")
-        shape = file.two_integers(members["shape"])
+        shape = two_integers(path, members["shape"], untrusted=untrusted)
         if shape is None:
             raise ValueError(f"{file.shown}, dataset {group + '/shape'!r} should be two integers")
         seed = Hdf5CompressedSparseMatrixSeed(path, group, shape, True, dtype, untrusted=untrusted)
@@ -243,7 +184,7 @@ class H5adMatrix(FileBackedArray):
             seed = Hdf5DenseArraySeed(path, prefix + name, dtype, native_order=not transpose, untrusted=untrusted)
             made: type[H5adMatrix] = DenseH5adMatrix
         else:
-            shape, by_column = file.layout(item.name)
+            shape, by_column = layout(path, item.name, untrusted=untrusted)
             cells, variables = shape
             shape = (variables, cells) if transpose else shape
             seed = Hdf5CompressedSparseMatrixSeed(
@@ -457,8 +398,8 @@ def open_array(
         return H5adMatrix(path, group=name, **options)
     if file.is_tenx(members):
         return TenxMatrix(path, name, **options)
-    if any(_is_dataset(members.get(one)) for one in _MEMBERS):
-        return Hdf5CompressedSparseMatrix(path, name, *file.layout(name), **options)
+    if any(is_dataset(members.get(one)) for one in MEMBERS):
+        return Hdf5CompressedSparseMatrix(path, name, *layout(path, name, untrusted=untrusted), **options)
     return _only_one(file, name, native_order, options)
 
 
@@ -490,7 +431,7 @@ def _only_one(file: _File, group: str, native_order: bool, options: dict[str, An
             members = file.members(name)
             if name != "/" and file.is_anndata(name, members):
                 objects.append(name)
-            elif file.is_compressed(members):
+            elif is_compressed(members):
                 matrices.append(name)
             elif not (item.basename.startswith(".") and item.basename.endswith("_dimnames")):
                 continue
@@ -513,5 +454,6 @@ def _only_one(file: _File, group: str, native_order: bool, options: dict[str, An
     if matrices:
         if file.is_tenx(file.members(name)):
             return TenxMatrix(file.path, name, **options)
-        return Hdf5CompressedSparseMatrix(file.path, name or "/", *file.layout(name or "/"), **options)
+        found_layout = layout(file.path, name or "/", untrusted=file.untrusted)
+        return Hdf5CompressedSparseMatrix(file.path, name or "/", *found_layout, **options)
     return Hdf5DenseArray(file.path, name, native_order=native_order, **options)

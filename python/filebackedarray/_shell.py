@@ -128,25 +128,25 @@ def _shape(text: str) -> tuple[int, int]:
 
 def _open(options: Any) -> Any:
     """The array of a command. Datasets have the shape that the file reports."""
-    from . import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _contents, _listing
+    from . import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _compressed, _contents
 
     about = _contents.describe(options.file, options.name)
     if about.kind != "group":
         if options.shape is not None or options.by is not None:
             raise ValueError(f"{options.name!r} is no group of a sparse matrix, which --shape and --by are for")
         return Hdf5DenseArray(options.file, options.name, native_order=True)
-    if not _listing.is_sparse(_contents.members(options.file, options.name)):
+    if not _compressed.is_compressed(_contents.members(options.file, options.name)):
         raise ValueError(
-            f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr"
-            f" of fitting shapes; 'filebackedarray ls' shows what there is"
+            f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr;"
+            f" 'filebackedarray ls' shows what there is"
         )
     if options.shape is not None and options.by is not None:
         shape, by_column = options.shape, options.by == "column"
     else:
         try:
-            shape, by_column = _listing.sparse_shape(options.file, options.name)
+            shape, by_column = _compressed.layout(options.file, options.name)
         except ValueError as error:
-            raise ValueError(f"{options.name!r}: {error}; give --shape and --by") from None
+            raise ValueError(f"{error}; give --shape and --by") from None
         shape = shape if options.shape is None else options.shape
         by_column = by_column if options.by is None else options.by == "column"
     return Hdf5CompressedSparseMatrix(options.file, options.name, shape, by_column)
