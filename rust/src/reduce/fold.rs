@@ -13,7 +13,7 @@ const STRIP: usize = 64;
 /// Values (or rows) whose deviations are added up before they are merged with others.
 const PART: usize = 1 << 10;
 
-/// Values that are added up side by side, as far as the machine has vectors.
+/// Values that are added up side by side, as far as the machine has vectors: as many sums as its registers hold.
 const LANES: usize = 16;
 
 /// A statistic of values of one type.
@@ -106,9 +106,31 @@ fn sum<T: Number>(values: &[T]) -> T::Local {
 /// The sums of `len` neighbouring columns of rows that are `width` long.
 fn strip<T: Number>(values: &[T], width: usize, first: usize, len: usize) -> [T::Local; STRIP] {
     let mut sums = [T::Local::default(); STRIP];
+    let mut next = first;
+    let (wide, rest) = sums[..len].as_chunks_mut::<LANES>();
+    for sums in wide {
+        *sums = columns(values, width, next);
+        next += LANES;
+    }
+    let (narrow, rest) = rest.as_chunks_mut::<4>();
+    for sums in narrow {
+        *sums = columns(values, width, next);
+        next += 4;
+    }
+    for sum in rest {
+        [*sum] = columns(values, width, next);
+        next += 1;
+    }
+    sums
+}
+
+/// The sums of so few columns that they stay in the processor's registers.
+fn columns<T: Number, const N: usize>(values: &[T], width: usize, first: usize) -> [T::Local; N] {
+    let mut sums = [T::Local::default(); N];
     for row in values.chunks_exact(width) {
-        for (sum, value) in sums.iter_mut().zip(&row[first..first + len]) {
-            *sum = *sum + value.local();
+        let Some(row) = row[first..].first_chunk::<N>() else { break };
+        for lane in 0..N {
+            sums[lane] = sums[lane] + row[lane].local();
         }
     }
     sums
