@@ -173,6 +173,14 @@ def test_blocks() -> None:
     assert registered() != ORIGINALS
 
 
+def test_a_block_can_be_entered_again() -> None:
+    acceleration = filebackedarray.accelerate()
+    for _ in range(2):
+        with acceleration:
+            assert all(now != before for now, before in zip(registered(), ORIGINALS, strict=True))
+        assert registered() == ORIGINALS
+
+
 def test_methods_of_others_come_back(dense: Any) -> None:
     """Not what hdf5array had registered once, but what was registered before."""
     original = extract_dense_array.dispatch(DENSE)

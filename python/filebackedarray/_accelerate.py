@@ -36,6 +36,8 @@ class Acceleration:
     """What :py:func:`accelerate` returns; at the end of a ``with`` block of it, what it did is undone."""
 
     def __enter__(self) -> Acceleration:
+        # It may have ended before.
+        _hold(self)
         return self
 
     def __exit__(
@@ -68,6 +70,12 @@ def accelerate() -> Acceleration:
     Raises:
         ImportError: If hdf5array is not installed. Nothing is changed then.
     """
+    acceleration = Acceleration()
+    _hold(acceleration)
+    return acceleration
+
+
+def _hold(acceleration: Acceleration) -> None:
     try:
         import hdf5array
     except ImportError as error:
@@ -75,11 +83,9 @@ def accelerate() -> Acceleration:
             "accelerate() is about the package hdf5array, which cannot be imported: pip install hdf5array"
         ) from error
     with _lock:
-        acceleration = Acceleration()
         if not _holders:
             _replace(hdf5array)
         _holders.add(acceleration)
-    return acceleration
 
 
 def decelerate() -> None:

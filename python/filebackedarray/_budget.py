@@ -29,7 +29,7 @@ def get_memory_budget() -> int:
 def set_memory_budget(bytes: int | None) -> int | None:
     """Set how much memory a matrix may take that is loaded for :py:func:`mattress.initialize`.
 
-    A matrix that takes more is read through Python, with a warning: slowly, and by one thread only.
+    A matrix that takes more is written to a temporary file without compression, with a warning, and read from there.
 
     Args:
         bytes: The budget for one matrix; None for half of the memory that is available when it is needed.

@@ -1,8 +1,10 @@
 """What mattress makes of our arrays, for C++ code such as scranpy's.
 
-mattress asks its generic ``initialize`` for each leaf of a delayed tree. What it does not know is read through Python,
-row by row, from the threads of C++, and those wait for ever for the GIL that their caller holds. So matrices of this
-package are loaded, in one parallel read, into what mattress knows: scipy's compressed matrices and numpy's arrays.
+mattress asks its generic ``initialize`` for each operation and leaf of a delayed tree. What it does not know is read
+through Python from the threads of C++. Those of scranpy wait for ever for the GIL, which the function that started them
+holds (scranpy includes scran's headers before mattress.h, which would have them let go of it). So nothing of this
+package gets there. Matrices are loaded, in one parallel read, into what mattress knows: scipy's compressed matrices and
+numpy's arrays; over temporary files if they are too large. A tree with an operation that it does not know is evaluated.
 
 Imported with the package if mattress is installed, so that it does not matter which of the two is imported first.
 """
@@ -11,31 +13,36 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import delayedarray
 import mattress
 import numpy
+import numpy.ma
 import numpy.typing
 import scipy.sparse
 
+from . import _scratch
 from ._budget import get_memory_budget
-from ._trees import compiled
+from ._trees import Compressed, Index, Leaf, Node, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
+from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
+from .ReshapedHdf5ArraySeed import ReshapedHdf5ArraySeed
 
-Seed = Hdf5DenseArraySeed | Hdf5CompressedSparseMatrixSeed
+Array = numpy.typing.NDArray[Any]
 
+_delayed = mattress.initialize.dispatch(delayedarray.DelayedArray)
 _subset = mattress.initialize.dispatch(delayedarray.Subset)
 _unknown = mattress.initialize.dispatch(object)
 
-seeds: dict[type, Callable[[Any], Seed | None]] = {}
+seeds: dict[type, Callable[[Any], Any]] = {}
 """Classes of seeds that are loaded, and what gives the seed of this package for one of theirs."""
 
 
-def register(kind: type, ours: Callable[[Any], Seed | None]) -> Callable[[], None]:
-    """Have seeds of a class loaded by this package.
+def register(kind: type, ours: Callable[[Any], Any]) -> Callable[[], None]:
+    """Have seeds of a class, and of those derived from it, loaded by this package.
 
     Args:
         kind: The class.
@@ -56,81 +63,168 @@ def register(kind: type, ours: Callable[[Any], Seed | None]) -> Callable[[], Non
 
 
 def initialize(
-    x: Any, _unknown_action: str = "message", memory_budget: int | None = None, **kwargs: Any
+    x: Any,
+    _unknown_action: str = "message",
+    memory_budget: int | None = None,
+    _may_be_mapped: bool | None = None,
+    **kwargs: Any,
 ) -> mattress.InitializedMatrix:
     """See :py:func:`mattress.initialize`: load a matrix, or a part of it.
 
     Args:
-        x: A seed, or one behind subsets, transposes and casts.
+        x: A seed, or operations on some.
         _unknown_action: What mattress should do about matrices that it does not know; "error" makes an error of a
             matrix that is too large, too.
         memory_budget: Bytes that the loaded matrix may take; :py:func:`get_memory_budget` if None.
+        _may_be_mapped: What ``_unknown_action`` says about matrices that are too large, where it was given for a tree
+            that this one is a part of.
         kwargs: Nothing else is known here; mattress's own methods ignore them as well.
 
     Returns:
-        The matrix in memory. If it would take more than the budget, one that reads through Python, with a
-        RuntimeWarning.
+        The matrix in memory. If it would take more than the budget, one over a temporary file, with a RuntimeWarning.
+        Missing values are NaN.
 
     Raises:
         TypeError: If the matrix is of complex numbers or strings.
         ValueError: If it does not have two dimensions.
         NotImplementedError: If it is too large and ``_unknown_action`` is "error".
+        OSError: If it is too large for the folder of temporary files, too.
         IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
     """
     tree = _with_ours(x)
     if tree is None:
-        return _unknown(x, _unknown_action=_unknown_action)
+        if not _has_ours(x):
+            return _unknown(x, _unknown_action=_unknown_action)
+        tree = x
     shape = tuple(tree.shape)
     if len(shape) != 2:
         raise ValueError(f"mattress takes matrices, not an array of {len(shape)} dimensions")
     stored = numpy.dtype(tree.dtype)
     if stored.kind not in "biuf":
         raise TypeError(f"mattress takes matrices of real numbers, not of {stored}")
-    dtype = _native(stored)
-    needed = _bytes(tree, dtype)
+    plan = _planned(tree)
     budget = get_memory_budget() if memory_budget is None else memory_budget
-    if needed > budget:
-        message = (
-            f"loading a matrix of {shape[0]} x {shape[1]} takes {needed} bytes, more than the budget of {budget}"
-            " (set by filebackedarray.set_memory_budget)"
+    if plan.needed <= budget:
+        return mattress.initialize(plan.loaded())
+    message = (
+        f"loading a matrix of {shape[0]} x {shape[1]} takes {plan.needed} bytes, more than the budget of {budget}"
+        " (set by filebackedarray.set_memory_budget)"
+    )
+    if _may_be_mapped is False or (_may_be_mapped is None and _unknown_action == "error"):
+        raise NotImplementedError(message)
+    folder = _scratch.folder(plan.needed)
+    warnings.warn(
+        f"{message}; it is written to a temporary file in {folder} (set by TMPDIR) and read from there instead",
+        RuntimeWarning,
+        stacklevel=3,  # the dispatcher is in between,
+    )
+    return mattress.initialize(plan.mapped(folder))
+
+
+def _ours(x: Any) -> tuple[bool, Any]:
+    """Whether something is a seed that is loaded, and the seed of this package that reads the same, if any."""
+    for kind in type(x).__mro__:
+        if kind in seeds:
+            return True, seeds[kind](x)
+    return False, None
+
+
+def _children(tree: Any) -> list[Any]:
+    """What an operation is on."""
+    if isinstance(tree, delayedarray.BinaryIsometricOp):
+        return [tree.left, tree.right]
+    if isinstance(tree, delayedarray.Combine):
+        return list(tree.seeds)
+    if isinstance(tree, delayedarray.DelayedArray | delayedarray.DelayedOp):
+        return [tree.seed] if hasattr(tree, "seed") else []
+    return []
+
+
+def _has_ours(tree: Any) -> bool:
+    return _ours(tree)[1] is not None or any(map(_has_ours, _children(tree)))
+
+
+def _with_ours(tree: Any) -> Any:
+    """Subsets, transposes and casts of a seed, over the seed of this package; None if there is anything else in it."""
+    if type(tree) not in (delayedarray.Subset, delayedarray.Transpose, delayedarray.Cast):
+        return _ours(tree)[1]
+    seed = _with_ours(tree.seed)
+    if seed is None or seed is tree.seed:
+        return None if seed is None else tree
+    if isinstance(tree, delayedarray.Subset):
+        return delayedarray.Subset(seed, tree.subset)
+    if isinstance(tree, delayedarray.Transpose):
+        return delayedarray.Transpose(seed, tree.perm)
+    return delayedarray.Cast(seed, tree.dtype)
+
+
+class _Plan(NamedTuple):
+    """How a matrix is going to be in memory."""
+
+    node: Node
+    dtype: numpy.dtype[Any]
+    axis: int | None
+    """Which one is compressed, of a sparse matrix."""
+    index_dtype: numpy.dtype[Any]
+    needed: int
+    """Bytes that it takes at most. While it is loaded, as much again may be needed for a moment."""
+
+    def loaded(self) -> Any:
+        """A scipy or numpy matrix of the values, of a type that mattress knows."""
+        everything = tuple(range(extent) for extent in self.node.shape)
+        return self._values(everything) if self.axis is None else self._matrix(self._block(everything))
+
+    def mapped(self, folder: str) -> Any:
+        """The same over temporary files."""
+        if self.axis is None:
+            return _scratch.dense(self.node, self.dtype, self._values, folder).view(self.dtype)
+        return self._matrix(
+            _scratch.compressed(self.node, self.axis, self._block, self.dtype, self.index_dtype, folder)
         )
-        if _unknown_action == "error":
-            raise NotImplementedError(message)
-        warnings.warn(
-            f"{message}; it is read through Python instead, slowly, and with more than one thread mattress hangs:"
-            " use num_threads=1",
-            RuntimeWarning,
-            stacklevel=3,  # the dispatcher is in between,
+
+    def _values(self, index: tuple[Index, ...]) -> Array:
+        block = self.node.dense(index)[0].astype(self.dtype, copy=False)
+        if isinstance(block, numpy.ma.MaskedArray):
+            block = block.filled(numpy.nan)
+        return block.view(self.dtype)
+
+    def _block(self, index: tuple[Index, ...]) -> Compressed:
+        block = self.node.compressed(index)
+        if block.by_column != (self.axis == 1):
+            block = block.turned()
+        # A subset may have put rows (or columns) in another order; mattress wants theirs increasing.
+        matrix = self._matrix(block)
+        matrix.sort_indices()
+        return block._replace(pointers=matrix.indptr, indices=matrix.indices, values=matrix.data)
+
+    def _matrix(self, block: Compressed) -> Any:
+        make = scipy.sparse.csc_matrix if block.by_column else scipy.sparse.csr_matrix
+        index = numpy.dtype(f"i{block.indices.dtype.itemsize}")
+        parts = (
+            block.values.astype(self.dtype, copy=False).view(self.dtype),
+            block.indices.view(index),
+            block.pointers.view(index),
         )
-        return _unknown(delayedarray.DelayedArray(tree), _unknown_action="none")
-    return mattress.initialize(_loaded(tree, dtype))
+        return make(parts, shape=block.shape)
 
 
-def _seed(x: Any) -> tuple[Seed | None, bool]:
-    """The seed of this package that a tree is a part of, if there is nothing else in it; and whether it was theirs."""
-    while type(x) in (delayedarray.Subset, delayedarray.Transpose, delayedarray.Cast):
-        x = x.seed
-    ours = seeds.get(type(x))
-    if ours is None:
-        return None, False
-    seed = ours(x)
-    return seed, seed is not x
-
-
-def _with_ours(x: Any) -> Any:
-    """A tree over a seed of this package; None if it is over something else."""
-    seed, other = _seed(x)
-    return _replaced(x, seed) if seed is not None and other else x if seed is not None else None
-
-
-def _replaced(x: Any, seed: Seed) -> Any:
-    if isinstance(x, delayedarray.Subset):
-        return delayedarray.Subset(_replaced(x.seed, seed), x.subset)
-    if isinstance(x, delayedarray.Transpose):
-        return delayedarray.Transpose(_replaced(x.seed, seed), x.perm)
-    if isinstance(x, delayedarray.Cast):
-        return delayedarray.Cast(_replaced(x.seed, seed), x.dtype)
-    return seed
+def _planned(tree: Any) -> _Plan:
+    if delayedarray.is_masked(tree):
+        # mattress knows no missing values but NaN. Masks are delayedarray's own.
+        node: Node = Leaf(tree)
+        dtype = _native(node.dtype if node.dtype.kind == "f" else numpy.dtype(numpy.float64))
+    else:
+        node = compiled(tree)
+        dtype = _native(node.dtype)
+    size: int = math.prod(node.shape)
+    if not node.sparse or delayedarray.is_masked(tree):
+        return _Plan(node, dtype, None, dtype, size * dtype.itemsize)
+    axis = 0 if node.compressed_along(0) > node.compressed_along(1) else 1
+    count = min(int(_lengths(tree, axis).sum(dtype=numpy.float64)), size)
+    index = 4 if max(*node.shape, count) <= numpy.iinfo(numpy.int32).max else 8
+    # Pointers are kept twice: as scipy has them, and as mattress does.
+    needed = count * (dtype.itemsize + index) + (int(node.shape[axis]) + 1) * (index + 8)
+    return _Plan(node, dtype, axis, numpy.dtype(f"i{index}"), needed)
 
 
 def _native(dtype: numpy.dtype[Any]) -> numpy.dtype[Any]:
@@ -142,56 +236,34 @@ def _native(dtype: numpy.dtype[Any]) -> numpy.dtype[Any]:
     return numpy.dtype(f"{dtype.kind}{dtype.itemsize}")
 
 
-def _bytes(tree: Any, dtype: numpy.dtype[Any]) -> int:
-    """What the loaded matrix takes at most. While it is loaded, as much again may be needed for a moment."""
-    size: int = math.prod(tree.shape)
-    seed, _ = _seed(tree)
-    if not isinstance(seed, Hdf5CompressedSparseMatrixSeed):
-        return size * dtype.itemsize
-    axis = _compressed_axis(tree)
-    count = min(int(_lengths(tree, axis).sum(dtype=numpy.float64)), size)
-    index = 4 if max(*tree.shape, count) <= numpy.iinfo(numpy.int32).max else 8
-    # Pointers are kept twice: as scipy has them, and as mattress does.
-    return count * (dtype.itemsize + index) + (int(tree.shape[axis]) + 1) * (index + 8)
-
-
-def _compressed_axis(tree: Any) -> int:
-    if isinstance(tree, Hdf5CompressedSparseMatrixSeed):
-        return 1 if tree.by_column else 0
-    axes: tuple[int, ...] = tree.perm if isinstance(tree, delayedarray.Transpose) else (0, 1)
-    return axes.index(_compressed_axis(tree.seed))
-
-
-def _lengths(tree: Any, axis: int) -> numpy.typing.NDArray[Any]:
+def _lengths(tree: Any, axis: int) -> Array:
     """Number of stored elements of each column (or row), with nothing of them left out."""
+    children = _children(tree)
+    if not children:
+        return compiled(tree).stored(axis)
     if isinstance(tree, delayedarray.Transpose):
         return _lengths(tree.seed, tree.perm[axis])
-    if isinstance(tree, delayedarray.Cast):
-        return _lengths(tree.seed, axis)
+    lengths = [_lengths(child, axis) for child in children]
     if isinstance(tree, delayedarray.Subset):
-        lengths = _lengths(tree.seed, axis)
-        return lengths[numpy.asarray(tree.subset[axis], dtype=numpy.intp)]
-    return compiled(tree).stored(axis)
+        return lengths[0][numpy.asarray(tree.subset[axis], dtype=numpy.intp)]
+    if isinstance(tree, delayedarray.Combine) and tree.along == axis:
+        return numpy.concatenate(lengths)
+    return numpy.asarray(numpy.sum(lengths, axis=0))
 
 
-def _loaded(tree: Any, dtype: numpy.dtype[Any]) -> Any:
-    """A scipy or numpy matrix of the values, of a type that mattress knows."""
-    node = compiled(tree)
-    everything: Sequence[range] = [range(extent) for extent in node.shape]
-    if not node.sparse:
-        return node.dense(everything)[0].astype(dtype, copy=False).view(dtype)
-    block = node.compressed(everything)
-    make = scipy.sparse.csc_matrix if block.by_column else scipy.sparse.csr_matrix
-    index = numpy.dtype(f"i{block.indices.dtype.itemsize}")
-    parts = (
-        block.values.astype(dtype, copy=False).view(dtype),
-        block.indices.view(index),
-        block.pointers.view(index),
-    )
-    matrix = make(parts, shape=block.shape)
-    # A subset may have put rows (or columns) in another order; mattress wants theirs increasing.
-    matrix.sort_indices()
-    return matrix
+def _initialize_delayed(
+    x: Any, _unknown_action: str = "message", _may_be_mapped: bool | None = None, **kwargs: Any
+) -> mattress.InitializedMatrix:
+    """A delayed array. Where anything fails, mattress would read it through Python."""
+    if not _has_ours(x):
+        return _delayed(x, _unknown_action=_unknown_action, **kwargs)
+    if _may_be_mapped is None:
+        _may_be_mapped = _unknown_action != "error"
+    try:
+        return mattress.initialize(x.seed, _unknown_action="error", _may_be_mapped=_may_be_mapped, **kwargs)
+    except (NotImplementedError, RuntimeError, TypeError):
+        # Most likely there is something in it that mattress does not know; if not, this fails for the same reason.
+        return initialize(x.seed, _may_be_mapped=_may_be_mapped, **kwargs)
 
 
 def _initialize_part(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
@@ -199,18 +271,13 @@ def _initialize_part(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
     return _subset(x, **kwargs) if _with_ours(x) is None else initialize(x, **kwargs)
 
 
-def _initialize_cast(x: Any, _unknown_action: str = "message", **kwargs: Any) -> mattress.InitializedMatrix:
-    """A conversion, which mattress does not know."""
-    if _with_ours(x) is None:
-        return _unknown(x, _unknown_action=_unknown_action, **kwargs)
-    return initialize(x, _unknown_action=_unknown_action, **kwargs)
-
-
 def _itself(seed: Any) -> Any:
     return seed
 
 
-register(Hdf5DenseArraySeed, _itself)
-register(Hdf5CompressedSparseMatrixSeed, _itself)
+for _kind in (Hdf5DenseArraySeed, Hdf5CompressedSparseMatrixSeed, Hdf5DualSparseMatrixSeed, ReshapedHdf5ArraySeed):
+    register(_kind, _itself)
+mattress.initialize.register(delayedarray.DelayedArray, _initialize_delayed)
 mattress.initialize.register(delayedarray.Subset, _initialize_part)
-mattress.initialize.register(delayedarray.Cast, _initialize_cast)
+# A conversion, which mattress does not know.
+mattress.initialize.register(delayedarray.Cast, initialize)
