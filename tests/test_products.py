@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 import filebackedarray
 from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, as_linear_operator
-from filebackedarray._products import _push_down, matmul, rmatmul
+from filebackedarray._chains import chain_of
+from filebackedarray._products import matmul, rmatmul
+from filebackedarray._trees import compiled
 from helpers import Compressed, random_compressed, run_python, write_damaged
 from strategies import SparseCase, sparse_cases, subsets
 
@@ -154,7 +156,7 @@ PUSHED = list(TREES)[: list(TREES).index("narrowed-and-rounded")]
 def test_trees(make: Callable[[Any], Any], tree: str, dtype: str) -> None:
     x, data = make(dtype)
     delayed, want = TREES[tree](x), TREES[tree](data)
-    assert (_push_down(delayed) is not None) == (tree in PUSHED or tree == "narrowed-and-rounded")
+    assert (chain_of(compiled(delayed)) is not None) == (tree in PUSHED or tree == "narrowed-and-rounded")
     right, left = some((want.shape[1], 5), "i4"), some((4, want.shape[0]), "f8")
     numpy.testing.assert_array_equal(times(delayed, right), want @ right)
     assert times(delayed, right).dtype == numpy.result_type(delayed.dtype, right.dtype)

@@ -314,7 +314,7 @@ def sparse_blocks(node: Node, size: int) -> Iterator[tuple[Index, ...]]:
         begin = end
 
 
-def _where(positions: Index) -> Any:
+def index_of(positions: Index) -> Any:
     """An index of a result for positions that are kept."""
     return as_slice(positions) if isinstance(positions, numpy.ndarray) else slice(positions.start, positions.stop)
 
@@ -344,7 +344,7 @@ def _grouped(
         return
     along = view.axes[axis]
     if along == "keep":
-        yield from _grouped(block, index, view, axis + 1, (*where, _where(index[axis])))
+        yield from _grouped(block, index, view, axis + 1, (*where, index_of(index[axis])))
         return
     if along == "reduce":
         yield from _grouped(block, index, view, axis + 1, (*where, slice(0, 1)))

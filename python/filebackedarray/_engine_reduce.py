@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 import numpy.typing
 
 from . import _core
 from ._blocks import Groups, View
+from ._chains import chain_of
 from ._names import engine_name, engine_path
 from ._progress import Report
-from ._statistics import DType, Summary
+from ._statistics import Summary
 from ._subset import Axis, select
-from ._trees import CastNode, DenseLeaf, DualLeaf, Index, Node, SparseLeaf, SubsetNode, TransposeNode, composed
+from ._trees import DenseLeaf, Node, SparseLeaf
 
 Array = numpy.typing.NDArray[Any]
 
@@ -42,38 +42,6 @@ def sparse_reduction(leaf: SparseLeaf) -> Reduce | None:
     return matrix.reduce if isinstance(matrix, _core.SparseMatrix) else None
 
 
-class _Chain(NamedTuple):
-    """An array that is a part of what is in a file."""
-
-    leaf: DenseLeaf | SparseLeaf | DualLeaf
-    positions: tuple[Index, ...]
-    """Positions for each axis of the leaf."""
-    axes: tuple[int, ...]
-    """Which axis of the leaf each axis of the array is."""
-    dtypes: tuple[DType, ...]
-    """What elements are converted to one after the other, from what the file has on."""
-
-
-def _chain(node: Node) -> _Chain | None:
-    if isinstance(node, DenseLeaf | SparseLeaf | DualLeaf):
-        stored = (node.seed.csc if isinstance(node, DualLeaf) else node.seed)._stored_dtype.newbyteorder("=")
-        index: tuple[Index, ...] = tuple(range(extent) for extent in node.shape)
-        return _Chain(node, index, tuple(range(len(node.shape))), (stored, node.dtype))
-    if not isinstance(node, SubsetNode | TransposeNode | CastNode):
-        return None
-    below = _chain(node.child)
-    if below is None:
-        return None
-    if isinstance(node, CastNode):
-        return below._replace(dtypes=(*below.dtypes, node.dtype))
-    if isinstance(node, TransposeNode):
-        return below._replace(axes=tuple(below.axes[axis] for axis in node.axes))
-    narrowed = list(below.positions)
-    for axis, positions in zip(below.axes, node.index, strict=True):
-        narrowed[axis] = composed(narrowed[axis], positions)
-    return below._replace(positions=tuple(narrowed))
-
-
 def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Report | None) -> list[Summary] | None:
     """Sum up an array in the engine.
 
@@ -86,15 +54,11 @@ def engine_sweep(node: Node, views: Sequence[View], skip_nan: bool, report: Repo
     Returns:
         A summary for each view; None if the engine cannot do it.
     """
-    chain = _chain(node)
-    if chain is None:
+    chain = chain_of(node)
+    # The engine converts elements once, to what they are at last.
+    if chain is None or chain.conversion() != node.dtype:
         return None
-    leaf, dtypes = chain.leaf, chain.dtypes
-    if isinstance(leaf, DualLeaf):
-        leaf = leaf.chosen(chain.positions)
-        dtypes = (leaf.seed._stored_dtype.newbyteorder("="), *dtypes[1:])
-    if not _collapse(dtypes):
-        return None
+    leaf = chain.leaf
     reduce = dense_reduction(leaf) if isinstance(leaf, DenseLeaf) else sparse_reduction(leaf)
     if reduce is None:
         return None
@@ -157,18 +121,3 @@ def _in_leaf(
             return None
         found[axis] = along
     return found
-
-
-def _collapse(dtypes: Sequence[DType]) -> bool:
-    """Whether to convert elements step by step is to convert them at once, between types that the engine has."""
-    if any(dtype.kind not in "biuf" or dtype.itemsize > 8 for dtype in dtypes):
-        return False
-    steps = [(a, b) for a, b in pairwise(dtypes) if a != b]
-    return all(_keeps_values(a, b) for a, b in steps[:-1])
-
-
-def _keeps_values(a: DType, b: DType) -> bool:
-    """Whether every value of a type is one of another."""
-    if a.kind in "iu" and b.kind == "f":
-        return numpy.iinfo(a).bits - (a.kind == "i") <= numpy.finfo(b).nmant + 1 and a.itemsize < 8
-    return numpy.can_cast(a, b, "safe")

@@ -87,6 +87,11 @@ class Compressed(NamedTuple):
             shape,
         )
 
+    def matrix(self, dtype: DType) -> scipy.sparse.csc_matrix | scipy.sparse.csr_matrix:
+        """The same as a matrix of SciPy's, of values of a type."""
+        make = scipy.sparse.csc_matrix if self.by_column else scipy.sparse.csr_matrix
+        return make((self.values.astype(dtype, copy=False), self.indices, self.pointers), shape=self.shape)
+
     def turned(self) -> Compressed:
         """The same, compressed along the other axis."""
         return self.moved(self.positions().tocsc(), not self.by_column, self.shape)
