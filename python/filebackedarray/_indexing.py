@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
-from delayedarray import DelayedArray, RegularTicks, Subset, chunk_grid, extract_dense_array, is_masked
+from delayedarray import DelayedArray, RegularTicks, Subset, extract_dense_array, is_masked
 
 Array = numpy.typing.NDArray[Any]
 
@@ -374,13 +374,16 @@ class Indexing:
 def boundaries(seed: Any) -> list[Sequence[int]]:
     """Where chunks end, along each axis.
 
-    Of what is in a file as it is, no grid of delayedarray's is made, which goes through all ends.
+    No grid of delayedarray's is made, which goes through all ends, and of a subset through all indices.
     """
     chunks = getattr(seed, "_chunks", None)
     if isinstance(by_column := getattr(seed, "by_column", None), bool):
         chunks = (seed.shape[0], 1) if by_column else (1, seed.shape[1])
     if chunks is None:
-        return list(chunk_grid(seed).boundaries)
+        from ._trees import compiled
+
+        ticks: list[Any] = compiled(seed).ticks()
+        return ticks
     return [RegularTicks(max(int(length), 1), int(extent)) for length, extent in zip(chunks, seed.shape, strict=True)]
 
 
