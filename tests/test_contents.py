@@ -128,6 +128,7 @@ ATTRIBUTES: dict[str, Any] = {
     "flags": numpy.array([True, False]),
     "string": "tex\xe9t",
     "strings": numpy.array(["a", "", "\xe9"], TEXT),
+    "one string": numpy.array(["csr"], TEXT),
     "fixed": numpy.bytes_(b"abc"),
     "many fixed": numpy.array([b"abc", b"d"]),
     "nothing": numpy.zeros((0, 2), "i4"),
@@ -162,6 +163,7 @@ def test_attributes(tmp_path: Path, untrusted: bool) -> None:
         assert found[name].dtype == ATTRIBUTES[name].dtype
     assert found["string"] == "tex\xe9t"
     assert found["strings"].tolist() == ["a", "", "\xe9"]
+    assert found["one string"] == "csr"
     assert found["fixed"] == "abc"
     assert found["many fixed"].tolist() == ["abc", "d"]
     assert found["no strings"].shape == (0,)

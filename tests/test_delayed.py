@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import delayedarray
 import h5py
 import numpy
+import pandas
 import pytest
+import scipy.sparse
 from delayedarray import (
     DelayedArray,
     apply_over_blocks,
@@ -19,7 +22,7 @@ from delayedarray import (
     to_sparse_array,
 )
 
-from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
 from helpers import random_compressed
 
 SHAPE = (30, 20)
@@ -167,3 +170,123 @@ def test_sparse_and_dense_together(array: tuple[DelayedArray, numpy.ndarray]) ->
     same(delayed * other, data * other)
     same(other - delayed, other - data)
     same(delayed + delayedarray.DelayedArray(other), data + other)
+
+
+@pytest.mark.parametrize(
+    "operand",
+    [
+        [*range(20)],
+        tuple(range(20)),
+        pandas.Series(range(20)),
+        numpy.arange(1),
+        numpy.array([[3]]),
+        numpy.arange(30)[:, None],
+        numpy.arange(20)[None],
+        numpy.array(2),
+    ],
+    ids=repr,
+)
+def test_operands_are_broadcast(array: tuple[DelayedArray, numpy.ndarray], operand: Any) -> None:
+    ours, data = array
+    plain = numpy.asarray(operand)
+    for made, want in (
+        (ours + operand, data + plain),
+        (operand - ours if not isinstance(operand, pandas.Series) else plain - ours, plain - data),
+        (numpy.multiply(ours, operand), data * plain),
+        (numpy.subtract(plain, ours), plain - data),
+        (ours > operand, data > plain),
+    ):
+        assert isinstance(made, FileBackedArray)
+        same(made, want)
+        # Parts of the operand go with parts of the array.
+        same(made[5:6, 3:5], want[5:6, 3:5])
+        same(made[:, 3:4].sum(axis=0), want[:, 3:4].sum(axis=0))
+
+
+def test_operands_that_do_not_fit(array: tuple[DelayedArray, numpy.ndarray]) -> None:
+    ours, data = array
+    for operand in (numpy.arange(21), numpy.arange(19), [*range(21)], numpy.ones((21, 1)), numpy.ones((1, 30, 20)), []):
+        with pytest.raises(ValueError, match="cannot be broadcast"):
+            _ = ours + operand
+        with pytest.raises(ValueError, match="cannot be broadcast"):
+            numpy.less(operand, ours)
+    for other in (ours[:1, :], ours.T):
+        with pytest.raises(ValueError, match="same shape"):
+            _ = ours * other
+        with pytest.raises(ValueError, match="same shape"):
+            numpy.multiply(other, ours)
+    with pytest.raises(TypeError, match="numpy array"):
+        _ = ours + scipy.sparse.csr_matrix(data[:1])
+
+
+def test_arguments_of_numpys_functions_are_not_ignored(array: tuple[DelayedArray, numpy.ndarray]) -> None:
+    ours, data = array
+    out = numpy.full(SHAPE, 7.0)
+    assert numpy.add(ours, 1, out=out) is out
+    same(out, data + 1)
+    out += ours
+    assert type(out) is numpy.ndarray
+    same(out, 2 * data + 1)
+    product = numpy.zeros(SHAPE[0])
+    assert numpy.matmul(ours, numpy.ones(SHAPE[1]), out=product) is product
+    same(product, data.sum(axis=1))
+    with pytest.raises(TypeError, match="cannot be written to"):
+        numpy.log1p(data, out=ours)
+    with pytest.raises(TypeError, match="same_kind"):
+        numpy.add(ours, 1, out=numpy.zeros(SHAPE, "i4"))
+    for call in (
+        lambda: numpy.add(ours, 1, where=data > 1),
+        lambda: numpy.log1p(ours, dtype="f4"),
+        lambda: numpy.concatenate([ours, ours], dtype="f4"),
+        lambda: numpy.concatenate([ours, ours], axis=None),
+        lambda: numpy.round(ours, 1, out=out),
+    ):
+        with pytest.raises(NotImplementedError, match="not implemented"):
+            call()
+    with pytest.raises(TypeError, match="safe"):
+        ours.astype("i1", casting="safe")
+    assert ours.astype("f8", casting="safe", copy=False).dtype == numpy.float64
+
+
+def test_functions_that_are_not_there_say_what_to_do(array: tuple[DelayedArray, numpy.ndarray]) -> None:
+    ours, _ = array
+    functions: list[Callable[[Any], Any]] = [
+        numpy.median,
+        lambda x: numpy.where(x > 1, x, 0),
+        lambda x: numpy.stack([x, x]),
+        lambda x: numpy.maximum(x, 0),
+        numpy.add.reduce,
+    ]
+    for function in functions:
+        with pytest.raises(NotImplementedError, match="asarray"):
+            function(ours)
+    assert (numpy.ndim(ours), numpy.size(ours), numpy.shape(ours)) == (2, 600, SHAPE)
+
+
+def test_joining(array: tuple[DelayedArray, numpy.ndarray]) -> None:
+    ours, data = array
+    same(numpy.concatenate([ours, data.tolist()], -1), numpy.concatenate([data, data], -1))
+    same(numpy.concatenate(ours), numpy.concatenate(data))
+    for axis in (2, -3):
+        with pytest.raises(numpy.exceptions.AxisError):
+            numpy.concatenate([ours, ours], axis=axis)
+    with pytest.raises(ValueError, match="number of dimensions"):
+        numpy.concatenate([ours, ours[0]])
+    with pytest.raises(ValueError, match="repeated axis"):
+        numpy.transpose(ours, (0, 0))
+    nothing = numpy.concatenate([ours, ours])[[]]
+    same(nothing, data[:0])
+    assert numpy.asarray(nothing, dtype="i4").dtype == numpy.int32
+    assert repr(nothing).startswith("<0 x 20> " + "sparse " * is_sparse(ours) + "DelayedArray object of type 'float64'")
+
+
+def test_scalars(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle["x"] = 2.5
+    scalar = Hdf5DenseArray(path, "x")
+    for made, want in ((scalar + 1, 3.5), (numpy.sqrt(scalar), 2.5**0.5), (numpy.around(scalar), 2.0), (-scalar, -2.5)):
+        got = numpy.asarray(made)
+        assert (type(got), got.shape, got) == (numpy.ndarray, (), want)
+    with pytest.raises(ValueError, match="zero-dimensional"):
+        numpy.concatenate([scalar, scalar])

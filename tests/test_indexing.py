@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import filebackedarray
 from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _indexing
+from filebackedarray._indexing import boundaries
 from helpers import random_compressed
 
 SHAPES = [(7,), (5, 6), (4, 3, 5), ()]
@@ -294,3 +296,33 @@ def test_large_extents_cost_nothing(fresh_path: Callable[[], Path]) -> None:
     assert array[10**11 :, -2:][[3, 5]].shape == (2, 2)
     assert array[-1, -1] == 0
     assert next(iter(array)).shape == (10**6,)
+
+
+@pytest.mark.parametrize("key", [slice(3, 40), slice(0, 47, 3), slice(None, None, -1), slice(40, 2, -7), slice(5, 5)])
+@pytest.mark.parametrize("chunk", [1, 5, 50])
+def test_boundaries_of_parts(tmp_path: Path, key: slice, chunk: int) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", shape=(50,), chunks=(chunk,), dtype="i4")
+    part = Hdf5DenseArray(path, "x")[key]
+    positions = numpy.arange(50)[key]
+    changes = numpy.flatnonzero(numpy.diff(positions // chunk)) + 1
+    for array in (part, numpy.sqrt(part), numpy.concatenate([part])):
+        assert [int(end) for end in boundaries(array.seed)[0]] == [*changes, len(positions)]
+
+
+def test_parts_of_many_chunks_are_shown_at_once(fresh_path: Callable[[], Path]) -> None:
+    path = fresh_path()
+    columns = 1_000_000
+    with h5py.File(path, "w") as handle:
+        handle["m/data"], handle["m/indices"] = numpy.ones(1, "f4"), numpy.zeros(1, "i4")
+        handle["m/indptr"] = numpy.minimum(numpy.arange(columns + 1), 1)
+        handle.create_dataset("x", shape=(10**9,), chunks=(10_000,), dtype="i1")
+    matrix, vector = Hdf5CompressedSparseMatrix(path, "m", (3, columns), True), Hdf5DenseArray(path, "x")
+    before = time.process_time()
+    for part in (matrix[:, 1:], numpy.log1p(matrix[:, numpy.arange(columns) % 3 > 0]), vector[1:], vector[::-2]):
+        assert "<svg" in part._repr_html_()
+    next(iter(matrix[:, 1:]))
+    next(iter(vector[1:]))
+    # Many times as long as it takes, and a fraction of what going through all indices would.
+    assert time.process_time() - before < 5

@@ -329,6 +329,67 @@ def test_objects_in_groups(tmp_path: Path) -> None:
         H5adMatrix(path, group="mod/protein")
 
 
+@pytest.mark.parametrize("where", ["", "mod/rna/", "uns/deep/nested/"])
+def test_a_matrix_is_the_same_by_each_name(tmp_path: Path, where: str, untrusted: bool) -> None:
+    path = tmp_path / "a.h5ad"
+    values = scipy.sparse.random(4, 3, 0.5, "csr", rng=1)
+    adata = anndata.AnnData(values, var=pandas.DataFrame(index=["x", "y", "z"]), layers={"twice": values * 2})
+    adata.raw = adata
+    with h5py.File(path, "w") as handle:
+        anndata.io.write_elem(handle, "/", anndata.AnnData(numpy.zeros((2, 2))))
+        anndata.io.write_elem(handle, where or "/", adata)
+    for name, want in (("X", values), ("layers", 2 * values), ("layers/twice/", 2 * values), ("raw", values)):
+        for given in (where + name, f"/{where}{name}".encode()):
+            matrix = open_array(path, given, untrusted=untrusted)
+            assert isinstance(matrix, H5adMatrix)
+            check(matrix, want.toarray().T, ["x", "y", "z"], ["0", "1", "2", "3"])
+    if where:
+        assert open_array(path, where.partition("/")[0]).shape == (3, 4)
+    assert open_array(path, f"{where}X/data").shape == (values.nnz,)
+    with error_naming(KeyError, path, "'no'", "'twice'"):
+        open_array(path, f"{where}layers/no", untrusted=untrusted)
+    with error_naming(KeyError, path, f"{where}no"):
+        open_array(path, f"{where}no", untrusted=untrusted)
+
+
+def test_an_index_that_is_not_there(tmp_path: Path, untrusted: bool) -> None:
+    path = tmp_path / "a.h5ad"
+    with h5py.File(path, "w") as handle:
+        handle["X"] = numpy.zeros((2, 3))
+        frame(handle, "obs", "nowhere")["_index"] = ["a", "b"]
+        # As R's packages write the attribute.
+        var = frame(handle, "var")
+        var.attrs["_index"] = numpy.array(["genes"], object)
+        var["genes"] = ["x", "y", "z"]
+    matrix = H5adMatrix(path, untrusted=untrusted)
+    assert matrix.row_names.tolist() == ["x", "y", "z"]
+    with error_naming(ValueError, path, "'/obs'", "'nowhere'"):
+        _ = matrix.column_names
+
+
+def test_names_of_other_types(tmp_path: Path) -> None:
+    path, loom = tmp_path / "a.h5", tmp_path / "a.loom"
+    with h5py.File(path, "w") as handle:
+        want = write_tenx(handle.create_group(b"m\xff"))
+    for group in (b"m\xff", "m\udcff"):
+        numpy.testing.assert_array_equal(to_dense_array(TenxMatrix(path, group)), want)
+        numpy.testing.assert_array_equal(to_dense_array(open_array(path, group)), want)
+    with h5py.File(loom, "w") as handle:
+        handle["matrix"] = handle["layers/one"] = numpy.ones((2, 3))
+        handle.create_group("row_attrs"), handle.create_group("col_attrs")
+    assert LoomMatrix(loom, b"one").name == "layers/one"
+    assert type(open_array(loom, "layers")) is LoomMatrix
+    for call in (
+        lambda: open_array(path, 3),
+        lambda: TenxMatrix(path, 3),
+        lambda: LoomMatrix(loom, 3),
+        lambda: H5adMatrix(path, 3),
+        lambda: H5adMatrix(path, group=None),
+    ):
+        with pytest.raises(TypeError, match="should be a string"):
+            call()
+
+
 # ---- loom ----------------------------------------------------------------------------------------
 
 

@@ -122,7 +122,10 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
         self._group_name = group_name
         self._shape = tuple(int(extent) for extent in shape)
         if len(self._shape) != 2 or min(self._shape) < 0:
-            raise ValueError(f"'shape' should be two numbers that are not negative: {shape}")
+            raise ValueError(
+                f"{engine_path(path)!r}, group {group_name!r}: 'shape' should be two numbers that are not negative,"
+                f" not {shape}"
+            )
         self._by_column = bool(by_column)
         self._untrusted = untrusted
         self._data_name = self._member(data_name, "data")

@@ -46,7 +46,7 @@ class AxisNames:
 
         Raises:
             FileNotFoundError, OSError: If the file is gone or cannot be read.
-            ValueError: If the names are another number than ``extent``.
+            ValueError: If the names are another number than ``extent``, or are not where the file says.
             TypeError: If what stands in their place has no equivalent here.
         """
         reader = _Reader(self.path, self.untrusted)
@@ -92,6 +92,11 @@ class _Reader:
             column = self.find(f"{frame.name}/{name}")
             if column is not None:
                 return self.column(column)
+        if isinstance(named, str):
+            raise ValueError(
+                f"{engine_path(self._path)!r}, {frame.name!r} has no member {named!r}, which its attribute '_index'"
+                " names"
+            )
         return None
 
     def column(self, column: _contents.Object) -> Strings:

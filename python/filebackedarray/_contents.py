@@ -162,8 +162,9 @@ def attributes(path: str | os.PathLike[str], name: str, *wanted: str, untrusted:
 
     Returns:
         Of those attributes that are there, each as a scalar or an array: of numbers as numpy has them, of strings
-        (``str``, in an array of objects), of references to objects (the names of those, or a list of names where there
-        may be several, ``[]`` for one that leads nowhere). Attributes of other types are left out.
+        (``str``, in an array of objects; one alone is no array, although R's packages write arrays of one), of
+        references to objects (the names of those, or a list of names where there may be several, ``[]`` for one that
+        leads nowhere). Attributes of other types are left out.
 
     Raises:
         FileNotFoundError, OSError, KeyError: As :py:func:`describe`.
@@ -180,6 +181,8 @@ def attributes(path: str | os.PathLike[str], name: str, *wanted: str, untrusted:
             array = numpy.empty(len(values), object)
             for i, value in enumerate(values):
                 array[i] = [_text(one) for one in value] if isinstance(value, list) else _text(value)  # type: ignore[arg-type]
+            if kind == "strings" and array.size == 1:
+                shape = ()
             array = array.reshape(shape)
         result[_text(attribute)] = array if shape else array[()]
     return result

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
-from delayedarray import DelayedArray, create_dask_array
+from delayedarray import DelayedArray, SparseNdarray, create_dask_array, is_sparse
 
-from ._indexing import Indexing
-from ._reductions import Reductions
+from ._indexing import Indexing, empty
+from ._reductions import Reductions, normalized_axes
 
 if TYPE_CHECKING:
     import dask.array
@@ -26,12 +26,8 @@ _REDUCTIONS = {
 }
 """numpy's functions, and the methods that do the same."""
 
-_POSITIONS: dict[Any, tuple[str, ...]] = {
-    numpy.concatenate: ("axis",),
-    numpy.transpose: ("axes",),
-    numpy.round: ("decimals",),
-}
-"""Arguments that numpy takes by position and delayedarray by name only."""
+_NOT_VALUES = {numpy.shape: "shape", numpy.ndim: "ndim", numpy.size: "size"}
+"""numpy's functions that need no values, and the attributes that say the same."""
 
 
 def _ours(result: Any) -> Any:
@@ -49,8 +45,9 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
     """
 
     def __repr__(self) -> str:
-        # An array without a file of its own is a delayed array like others.
-        shown = DelayedArray(self._seed) if type(self) is FileBackedArray else super()
+        # An array without a file of its own is a delayed array like others, of which some fail to show nothing.
+        seed = self._seed if self.size else _nothing(self._seed)
+        shown = DelayedArray(seed) if type(self) is FileBackedArray else super()
         text: str = shown.__repr__()
         return text
 
@@ -63,20 +60,32 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if copy is False:
             raise ValueError("an array in a file cannot be one in memory without a copy")
-        if dtype is not None and not self.shape:
+        if self.size == 0:
+            return empty(self._seed, self.shape, dtype)
+        if not self.shape:
             # Which delayedarray goes through block by block, and a scalar has no blocks.
-            return super().__array__().astype(dtype)
+            return numpy.asanyarray(super().__array__(), dtype)
         return super().__array__(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if ufunc is numpy.matmul and method == "__call__":
-            left, right = inputs
-            if isinstance(left, FileBackedArray):
-                return left.__matmul__(right)
-            return right.__rmatmul__(left)
+        (out,) = kwargs.pop("out", (None,)) if ufunc.nout == 1 else (None,)
         if method != "__call__":
-            raise NotImplementedError(f"'{ufunc.__name__}.{method}' is not implemented!")
-        return _ours(super().__array_ufunc__(ufunc, method, *inputs, **kwargs))
+            raise _not_implemented(f"{ufunc.__name__}.{method}")
+        _refuse(ufunc.__name__, kwargs)
+        if isinstance(out, DelayedArray):
+            raise TypeError("an array in a file cannot be written to")
+        if ufunc is numpy.matmul:
+            left, right = inputs
+            result = left.__matmul__(right) if isinstance(left, FileBackedArray) else right.__rmatmul__(left)
+        else:
+            try:
+                result = _ours(super().__array_ufunc__(ufunc, method, *_operands(inputs)))
+            except NotImplementedError:
+                raise _not_implemented(ufunc.__name__) from None
+        if out is None:
+            return result
+        numpy.copyto(out, numpy.asanyarray(result), casting="same_kind")
+        return out
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in _REDUCTIONS:
@@ -84,14 +93,15 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
             if not isinstance(x, FileBackedArray):
                 return NotImplemented
             return getattr(x, _REDUCTIONS[func])(**_arguments(func, positional, kwargs))
-        if func in _POSITIONS:
-            first, *positional = args
-            kwargs = {**dict(zip(_POSITIONS[func], positional, strict=False)), **kwargs}
-            args = (first,)
-            if func is numpy.concatenate and kwargs.get("axis", 0) is not None:
-                axis, ndim = kwargs.get("axis", 0), len(first[0].shape)
-                kwargs["axis"] = axis + ndim if axis < 0 else axis
-        return _ours(super().__array_function__(func, types, args, kwargs))
+        if func in _NOT_VALUES and len(args) == 1 and not kwargs:
+            return getattr(self, _NOT_VALUES[func])
+        if func is numpy.concatenate:
+            return _concatenated(*args, **kwargs)
+        if func is numpy.transpose:
+            return _transposed(*args, **kwargs)
+        if func in (numpy.round, numpy.around):
+            return _rounded(*args, **kwargs)
+        raise _not_implemented(func.__name__)
 
     @property
     def T(self) -> FileBackedArray:  # noqa: N802 (numpy's name)
@@ -99,8 +109,10 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         transposed: FileBackedArray = _ours(super().T)
         return transposed
 
-    def astype(self, dtype: Any, **kwargs: Any) -> FileBackedArray:
+    def astype(self, dtype: Any, *, casting: Any = "unsafe", **kwargs: Any) -> FileBackedArray:
         """The delayed conversion to another type. See :py:meth:`numpy.ndarray.astype`."""
+        if casting != "unsafe" and not numpy.can_cast(self.dtype, dtype, casting):
+            raise TypeError(f"cannot cast an array from {self.dtype} to {numpy.dtype(dtype)} by the rule {casting!r}")
         converted: FileBackedArray = _ours(super().astype(dtype, **kwargs))
         return converted
 
@@ -188,6 +200,90 @@ def create_dask_array_FileBackedArray(x: FileBackedArray) -> dask.array.Array:  
     return x.to_dask()
 
 
+def _nothing(seed: Any) -> Any:
+    """A seed in memory like one without elements."""
+    if is_sparse(seed):
+        return SparseNdarray(seed.shape, None, dtype=seed.dtype, index_dtype=numpy.dtype(numpy.int32))
+    return empty(seed, seed.shape)
+
+
+def _not_implemented(name: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"'{name}' is not implemented for arrays in files; numpy.asarray(x) reads one, of which it can be taken"
+    )
+
+
+def _refuse(name: str, arguments: dict[str, Any]) -> None:
+    """Arguments that would be ignored."""
+    if arguments:
+        raise NotImplementedError(f"'{name}' with {', '.join(map(repr, arguments))} is not implemented!")
+
+
+def _operands(operands: Sequence[Any]) -> list[Any]:
+    """Operands as delayedarray takes them, which believes that extents fit.
+
+    One of them at least is a delayed array, of whose shape the result is.
+
+    Raises:
+        ValueError: If they cannot be broadcast to that shape.
+    """
+    shape = next(tuple(one.shape) for one in operands if isinstance(one, DelayedArray))
+    return [one if isinstance(one, DelayedArray) and one.shape == shape else _operand(one, shape) for one in operands]
+
+
+def _operand(other: Any, shape: tuple[int, ...]) -> Any:
+    """One of them, beside an array of a shape."""
+    if isinstance(other, list | tuple):
+        other = numpy.asarray(other)
+    given = tuple(getattr(other, "shape", ()))
+    if isinstance(other, DelayedArray) and given != shape:
+        raise ValueError(f"delayed arrays are combined if they have the same shape, not {shape} and {given}")
+    # Scalars fit, and of the same shape it may be anything that delayedarray takes for a seed.
+    if given in (shape, ()):
+        return other
+    extents = shape[len(shape) - len(given) :]
+    if len(given) > len(shape) or any(length not in (1, extent) for length, extent in zip(given, extents, strict=True)):
+        raise ValueError(f"an operand of shape {given} cannot be broadcast to the shape of the array, {shape}")
+    array = numpy.asanyarray(other)
+    if array.shape != given:
+        raise TypeError(f"an operand of another shape should be a numpy array, not {type(other).__name__}")
+    return array.reshape(()) if array.size == 1 else array.reshape((1,) * (len(shape) - array.ndim) + given)
+
+
+def _concatenated(arrays: Sequence[Any], axis: int | None = 0, **kwargs: Any) -> Any:
+    """See :py:func:`numpy.concatenate`."""
+    _refuse("concatenate", kwargs)
+    if axis is None:
+        raise _not_implemented("concatenate(axis=None)")
+    parts = [part if hasattr(part, "shape") else numpy.asarray(part) for part in arrays]
+    ndims = {len(part.shape) for part in parts}
+    if len(ndims) > 1:
+        raise ValueError(f"arrays that are joined should have the same number of dimensions, not {sorted(ndims)}")
+    (ndim,) = ndims
+    if ndim == 0:
+        raise ValueError("zero-dimensional arrays cannot be concatenated")
+    (axis,) = normalized_axes(axis, ndim)
+    joined = next((part for part in parts if isinstance(part, DelayedArray)), None)
+    if joined is None:
+        # The rows of an array that was given as the sequence.
+        return numpy.concatenate(parts, axis=axis)
+    return _ours(DelayedArray.__array_function__(joined, numpy.concatenate, (), (parts,), {"axis": axis}))
+
+
+def _transposed(x: Any, axes: Any = None) -> Any:
+    """See :py:func:`numpy.transpose`."""
+    if axes is not None:
+        # Has numpy look at them.
+        numpy.empty((0,) * len(x.shape)).transpose(axes)
+    return _ours(DelayedArray.__array_function__(x, numpy.transpose, (), (x,), {"axes": axes}))
+
+
+def _rounded(x: Any, decimals: int = 0, **kwargs: Any) -> Any:
+    """See :py:func:`numpy.round`."""
+    _refuse("round", {name: value for name, value in kwargs.items() if value is not None})
+    return _ours(DelayedArray.__array_function__(x, numpy.round, (), (x,), {"decimals": decimals}))
+
+
 _OUTSIDE = ("out", "where", "initial", "mean", "overwrite_input")
 
 
@@ -228,7 +324,7 @@ def _operator(name: str) -> Callable[[Any, Any], Any]:
     theirs = getattr(DelayedArray, name)
 
     def operation(self: FileBackedArray, other: Any) -> Any:
-        return _ours(theirs(self, other))
+        return _ours(theirs(self, _operand(other, self.shape)))
 
     operation.__name__ = name
     operation.__qualname__ = f"FileBackedArray.{name}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
-from delayedarray import DelayedArray, RegularTicks, Subset, chunk_grid, extract_dense_array, is_masked
+from delayedarray import DelayedArray, RegularTicks, Subset, extract_dense_array, is_masked
 
 Array = numpy.typing.NDArray[Any]
 
@@ -167,14 +167,15 @@ def _extract(seed: Any, subset: Sequence[Any]) -> Array:
     """A block; nothing is asked of the seed where nothing is wanted."""
     lengths = tuple(len(axis) for axis in subset)
     if 0 in lengths:
-        return _empty(seed, lengths)
+        return empty(seed, lengths)
     block: Array = extract_dense_array(seed, tuple(subset))
     return block
 
 
-def _empty(seed: Any, shape: tuple[int, ...]) -> Array:
+def empty(seed: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """A new array of what is read of a seed, masked if it is."""
     make = numpy.ma.empty if is_masked(seed) else numpy.empty
-    array: Array = make(shape, seed.dtype)
+    array: Array = make(shape, seed.dtype if dtype is None else dtype)
     return array
 
 
@@ -255,7 +256,7 @@ class _Points:
         self._inner = tuple(len(axis) for place, axis in enumerate(self._subset) if place not in self._along)
 
     def read(self) -> Array:
-        out = _empty(self._seed, (self._count, *self._inner))
+        out = empty(self._seed, (self._count, *self._inner))
         if out.size and not self._points:
             out[...] = _extract(self._seed, self._subset)
         elif out.size:
@@ -373,13 +374,16 @@ class Indexing:
 def boundaries(seed: Any) -> list[Sequence[int]]:
     """Where chunks end, along each axis.
 
-    Of what is in a file as it is, no grid of delayedarray's is made, which goes through all ends.
+    No grid of delayedarray's is made, which goes through all ends, and of a subset through all indices.
     """
     chunks = getattr(seed, "_chunks", None)
     if isinstance(by_column := getattr(seed, "by_column", None), bool):
         chunks = (seed.shape[0], 1) if by_column else (1, seed.shape[1])
     if chunks is None:
-        return list(chunk_grid(seed).boundaries)
+        from ._trees import compiled
+
+        ticks: list[Any] = compiled(seed).ticks()
+        return ticks
     return [RegularTicks(max(int(length), 1), int(extent)) for length, extent in zip(chunks, seed.shape, strict=True)]
 
 

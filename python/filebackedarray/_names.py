@@ -13,5 +13,10 @@ def engine_name(name: "str | bytes") -> bytes:
     if isinstance(name, bytes):
         return name
     if not isinstance(name, str):
-        raise TypeError(f"the name of a dataset should be a string, not {type(name).__name__}")
+        raise TypeError(f"the name of a dataset or group should be a string, not {type(name).__name__}")
     return name.encode("utf-8", "surrogateescape")
+
+
+def text_name(name: "str | bytes") -> str:
+    """A name in a file as a string, in which bytes that are not UTF-8 are kept as surrogates."""
+    return engine_name(name).decode("utf-8", "surrogateescape")

@@ -14,7 +14,7 @@ from ._axis_names import AxisNames
 from ._compressed import MEMBERS, is_compressed, layout, two_integers
 from ._contents import is_dataset
 from ._delayed import FileBackedArray
-from ._names import engine_path
+from ._names import engine_path, text_name
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -125,6 +125,7 @@ class TenxMatrix(Hdf5CompressedSparseMatrix):
             if len(groups) > 1:
                 raise ValueError(f"{file.shown} has several matrices; 'group' should be one of {_listed(groups)}")
             group = groups[0]
+        group = text_name(group)
         members = file.members(group)
         lacks = [name for name in (*MEMBERS, "shape") if not is_dataset(members.get(name))]
         if lacks:
@@ -167,7 +168,8 @@ class H5adMatrix(FileBackedArray):
     ) -> H5adMatrix:
         """Which class it is depends on what is in the file; see :py:meth:`__init__`."""
         file = _File(path, untrusted)
-        group = group.strip("/")
+        group = text_name(group).strip("/")
+        layer = None if layer is None else text_name(layer)
         prefix = f"{group}/" if group else ""
         members = file.members(group or "/")
         if not file.is_anndata(group or "/", members):
@@ -224,7 +226,7 @@ class H5adMatrix(FileBackedArray):
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
             KeyError: If there is no such group or layer (those that there are are listed), or no ``raw``.
-            TypeError: If the values are no numbers.
+            TypeError: If the values are no numbers, booleans or strings.
             ValueError: If there is no AnnData object, both ``layer`` and ``raw`` are given, or what is stored is no
                 matrix.
         """
@@ -304,6 +306,7 @@ class LoomMatrix(Hdf5DenseArray):
             )
         name = "matrix"
         if layer:
+            layer = text_name(layer)
             layers = file.members("layers") if "layers" in members else {}
             if layer not in layers:
                 raise KeyError(f"{file.shown} has no layer {layer!r}; its layers are {_listed(layers)}")
@@ -373,34 +376,44 @@ def open_array(
     """
     file = _File(path, untrusted)
     options: dict[str, Any] = {"dtype": dtype, "untrusted": untrusted}
-    parts = [part for part in (name or "").split("/") if part not in ("", ".")]
-    root = file.members("/")
-    if file.is_anndata("/", root):
-        known = _in_anndata(parts)
-        if known is not None:
-            return H5adMatrix(path, **known, **options)
-    elif file.is_loom(root):
-        if parts in ([], ["matrix"]):
-            return LoomMatrix(path, **options)
-        if len(parts) == 2 and parts[0] == "layers":
-            return LoomMatrix(path, parts[1], **options)
-    if not parts:
-        groups = file.tenx_groups()
-        if len(groups) == 1:
-            return TenxMatrix(path, groups[0], **options)
-        return _only_one(file, "/", native_order, options)
-    name = "/".join(parts)
-    item = file.describe(name)
-    if item.kind == "dataset":
-        return Hdf5DenseArray(path, name, native_order=native_order, **options)
-    members = file.members(name)
-    if file.is_anndata(item.name, members):
-        return H5adMatrix(path, group=name, **options)
+    parts = [part for part in text_name(name or "").split("/") if part not in ("", ".")]
+    known = _of_a_format(file, parts, options)
+    if known is not None:
+        return known
+    group = "/".join(parts)
+    if parts and file.describe(group).kind == "dataset":
+        return Hdf5DenseArray(path, group, native_order=native_order, **options)
+    members, group = file.members(group), group or "/"
     if file.is_tenx(members):
-        return TenxMatrix(path, name, **options)
-    if any(is_dataset(members.get(one)) for one in MEMBERS):
-        return Hdf5CompressedSparseMatrix(path, name, *layout(path, name, untrusted=untrusted), **options)
-    return _only_one(file, name, native_order, options)
+        return TenxMatrix(path, group, **options)
+    # Of a group that is named, what it lacks is said; a file may well have a dataset "data".
+    if is_compressed(members) or (parts and any(is_dataset(members.get(one)) for one in MEMBERS)):
+        return Hdf5CompressedSparseMatrix(
+            path, group or "/", *layout(path, group or "/", untrusted=untrusted), **options
+        )
+    groups = [] if parts else file.tenx_groups()
+    only = groups[0] if len(groups) == 1 else _only_one(file, group)
+    return open_array(path, only, native_order=native_order, **options)
+
+
+def _of_a_format(file: _File, parts: list[str], options: dict[str, Any]) -> FileBackedArray | None:
+    """What a name means in a loom file, or in an AnnData object: the file, or a group that the name leads through."""
+    for depth in range(len(parts) + 1):
+        group = "/" + "/".join(parts[:depth])
+        if depth and file.describe(group).kind != "group":
+            return None
+        members = file.members(group)
+        if file.is_anndata(group, members):
+            known = _in_anndata(parts[depth:])
+            if known is not None:
+                return H5adMatrix(file.path, group=group, **known, **options)
+        elif not depth and file.is_loom(members):
+            match parts:
+                case [] | ["matrix"]:
+                    return LoomMatrix(file.path, **options)
+                case ["layers", layer]:
+                    return LoomMatrix(file.path, layer, **options)
+    return None
 
 
 def _in_anndata(parts: list[str]) -> dict[str, Any] | None:
@@ -410,14 +423,14 @@ def _in_anndata(parts: list[str]) -> dict[str, Any] | None:
             return {}
         case ["layers", layer]:
             return {"layer": layer}
-        case ["raw", "X"] | ["raw.X"]:
+        case ["raw"] | ["raw", "X"] | ["raw.X"]:
             return {"raw": True}
         case _:
             return None
 
 
-def _only_one(file: _File, group: str, native_order: bool, options: dict[str, Any]) -> FileBackedArray:
-    """The only array in a group and the groups in it."""
+def _only_one(file: _File, group: str) -> str:
+    """The name of the only array in a group, which is none itself, and the groups in it."""
     matrices: list[str] = []
     objects: list[str] = []
     arrays: dict[str, int] = {}
@@ -429,31 +442,23 @@ def _only_one(file: _File, group: str, native_order: bool, options: dict[str, An
             continue
         if item.kind == "group":
             members = file.members(name)
-            if name != "/" and file.is_anndata(name, members):
+            if file.is_anndata(name, members):
                 objects.append(name)
             elif is_compressed(members):
                 matrices.append(name)
             elif not (item.basename.startswith(".") and item.basename.endswith("_dimnames")):
                 continue
-            inside.append(name.rstrip("/") + "/")
+            inside.append(name + "/")
         elif item.dtype is not None and item.shape and item.dtype.kind in "biufc":
             arrays[name] = len(item.shape)
     if any(ndim > 1 for ndim in arrays.values()) or matrices or objects:
         # Vectors beside matrices describe them.
         arrays = {name: ndim for name, ndim in arrays.items() if ndim > 1}
     found = [*objects, *matrices, *arrays]
-    where = f"{file.shown}, group {group!r}"
+    where = f"{file.shown}, group {group or '/'!r}"
     if not found:
         listed = _listed(file.members(group))
         raise ValueError(f"{where} has no array of numbers and no compressed sparse matrix; in it are {listed}")
     if len(found) > 1:
         raise ValueError(f"{where} has several arrays; 'name' should be one of {_listed(one[1:] for one in found)}")
-    name = found[0][1:]
-    if objects:
-        return H5adMatrix(file.path, group=name, **options)
-    if matrices:
-        if file.is_tenx(file.members(name)):
-            return TenxMatrix(file.path, name, **options)
-        found_layout = layout(file.path, name or "/", untrusted=file.untrusted)
-        return Hdf5CompressedSparseMatrix(file.path, name or "/", *found_layout, **options)
-    return Hdf5DenseArray(file.path, name, native_order=native_order, **options)
+    return found[0]

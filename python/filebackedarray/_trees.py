@@ -332,6 +332,18 @@ class DualLeaf(Node):
         return (self._by_row, self._by_column)[axis].compressed_along(axis)
 
 
+def _ticks_of_range(ends: Array, positions: range) -> Array:
+    """Where the chunks that end there do so among the positions; these may be many, and are not gone through."""
+    count = len(positions)
+    if count == 0:
+        return numpy.zeros(1, numpy.int64)
+    if positions.step < 0:
+        turned = _ticks_of_range(ends, positions[::-1])
+        return numpy.append(count - turned[-2::-1], count)
+    before = numpy.clip(-((positions.start - ends) // positions.step), 0, count)
+    return numpy.unique(before[before > 0])
+
+
 class SubsetNode(Node):
     """Some positions of each axis."""
 
@@ -359,6 +371,9 @@ class SubsetNode(Node):
         for ends, positions in zip(self.child.ticks(), self.index, strict=True):
             if isinstance(positions, range) and positions == range(int(ends[-1]) if len(ends) else 0):
                 found.append(ends)
+                continue
+            if isinstance(positions, range):
+                found.append(_ticks_of_range(ends, positions))
                 continue
             chunk = numpy.searchsorted(ends, numpy.asarray(positions), side="right")
             changes = numpy.flatnonzero(chunk[1:] != chunk[:-1]) + 1
