@@ -480,6 +480,23 @@ def test_check_of_indices_that_are_not_canonical(
     assert documented("check", tmp_path / "x.h5")["ok"] is True
 
 
+def test_check_of_values_that_are_not_as_many_as_indices(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["m/data"], handle["m/indices"], handle["m/indptr"] = numpy.ones(3), numpy.arange(4), [0, 4]
+    said = documented("check", tmp_path / "x.h5", status=1)
+    ((fault,),) = [member["damaged"] for member in said["members"] if member["name"] == "/m"]
+    assert fault["message"] == "a sparse matrix has as many data as indices, not 3 and 4"
+
+
+@pytest.mark.parametrize("member", ["indices", "indptr"])
+def test_check_of_indices_that_are_no_integers(tmp_path: Path, member: str) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        for name, values in (("data", numpy.ones(3)), ("indices", numpy.arange(3)), ("indptr", numpy.array([0, 3]))):
+            handle[f"m/{name}"] = values.astype("f8") if name == member else values
+    said = documented("check", tmp_path / "x.h5", status=1)
+    assert [fault["message"] for fault in said["members"][0]["damaged"]] == ["it should contain integers"]
+
+
 def test_check_goes_on_after_a_damaged_chunk_of_indices(tmp_path: Path) -> None:
     matrix = good_matrix()
     matrix.indices[matrix.indptr[7] + 3] = 999

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import numpy.typing
 
-from . import _core, _listing
+from . import _contents, _core, _listing
 from ._listing import SPARSE, Entry, message
 from ._names import engine_name
 from ._progress import Report
@@ -65,9 +65,14 @@ def check(path: str, report: Callable[[str], Report | None]) -> Iterator[Checked
         FileNotFoundError, OSError: If the file cannot be read at all.
     """
     for entry in _listing.entries(path):
-        if entry.repeats is not None or entry.kind in ("group", "other"):
+        if entry.repeats is not None or entry.kind == "other":
             continue
         checked = Checked(entry.name, entry.kind)
+        if entry.kind == "group":
+            _lengths(path, entry.name, checked)
+            if checked.damaged:
+                yield checked
+            continue
         if entry.kind == "sparse":
             _sparse(path, entry, checked, report)
         elif entry.kind == "dense":
@@ -77,6 +82,15 @@ def check(path: str, report: Callable[[str], Report | None]) -> Iterator[Checked
         else:
             checked.unchecked = entry.note or entry.kind
         yield checked
+
+
+def _lengths(path: str, name: str, checked: Checked) -> None:
+    """Whether a group would be a sparse matrix if its values were as many as its indices."""
+    members = _contents.members(path, name)
+    shapes = [members[member].shape if member in members else None for member in SPARSE]
+    if all(shape is not None and len(shape) == 1 for shape in shapes) and shapes[0] != shapes[1]:
+        (data,), (indices,) = (shape or () for shape in shapes[:2])
+        checked.fault(name, f"a sparse matrix has as many data as indices, not {data} and {indices}")
 
 
 def _chunks(path: str, name: str, checked: Checked, report: Callable[[str], Report | None]) -> bool:
@@ -133,9 +147,13 @@ class _Structure:
         return output
 
     def check(self) -> None:
-        ((count,), _, self._chunk), ((length,), _, _) = (
+        ((count,), indices, self._chunk), ((length,), indptr, _) = (
             _core.inspect(self._path, engine_name(self._members[member])) for member in ("indices", "indptr")
         )
+        for member, code in (("indices", indices), ("indptr", indptr)):
+            if numpy.dtype(code).kind not in "iu":
+                self._fault(member, "it should contain integers")
+                return
         if self._primary is not None and length != self._primary + 1:
             self._fault("indptr", f"it has {length} pointers for {self._primary} {self._word}")
             return
