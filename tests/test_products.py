@@ -388,13 +388,13 @@ x = filebackedarray.Hdf5CompressedSparseMatrix(sys.argv[1], "m", (20_000, 3_000)
 right = numpy.ones((3_000, 2_000))
 sent = []
 def send():
-    sent.append(time.monotonic())
+    sent.append(time.process_time())  # not the time that others take
     os.kill(os.getpid(), signal.SIGINT)
 threading.Timer(0.3, send).start()
 try:
     x @ right
 except KeyboardInterrupt:
-    print(time.monotonic() - sent[0])
+    print(time.process_time() - sent[0])
 """
 
 

@@ -159,6 +159,10 @@ def test_ls_of_groups_that_only_look_like_matrices(tmp_path: Path) -> None:
         assert failed.returncode == 1
         assert group in failed.stderr
         assert "Traceback" not in failed.stderr
+    checked = {member["name"]: member for member in documented("check", tmp_path / "x.h5", status=1)["members"]}
+    assert "no sparse matrix" in checked["/scalars"]["notes"][0]
+    assert checked["/tables"]["damaged"] == []
+    assert checked["/vectors"]["damaged"] != []
 
 
 def test_ls_as_a_table(path: Path) -> None:
@@ -176,17 +180,15 @@ def test_ls_as_a_table(path: Path) -> None:
     assert any("float64 sparse by row" in line for line in lines)
 
 
-@pytest.mark.parametrize("with_rich", [True, False])
-def test_a_table_on_a_terminal(path: Path, tmp_path: Path, with_rich: bool) -> None:
-    """With rich if it is there; as plain text if it is not."""
+def on_a_terminal(*arguments: Any, columns: int = 200, **environment: str) -> str:
+    """What the command writes to a terminal, on both streams."""
     pty = pytest.importorskip("pty")
-    (tmp_path / "rich.py").write_text("raise ImportError('none')")
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    if not with_rich:
-        environment["PYTHONPATH"] = str(tmp_path)
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "filebackedarray", "ls", str(path)], stdout=slave, stderr=slave, env=environment
+        [sys.executable, "-m", "filebackedarray", *map(str, arguments)],
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **environment},
     )
     os.close(slave)
     output = b""
@@ -200,10 +202,35 @@ def test_a_table_on_a_terminal(path: Path, tmp_path: Path, with_rich: bool) -> N
         output += got
     os.close(master)
     assert process.wait() == 0
-    text = output.decode()
+    return output.decode()
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_a_table_on_a_terminal(path: Path, tmp_path: Path, with_rich: bool) -> None:
+    """With rich if it is there; as plain text if it is not."""
+    (tmp_path / "rich.py").write_text("raise ImportError('none')")
+    text = on_a_terminal("ls", path, **({} if with_rich else {"PYTHONPATH": str(tmp_path)}))
     assert "dense" in text
     assert ("─" in text) == with_rich
     assert "\x1b[31modd" not in text
+
+
+@pytest.mark.parametrize("columns", [1, 20, 60, 80, 200])
+def test_a_table_on_a_narrow_terminal(path: Path, columns: int) -> None:
+    """No number is cut in pieces, and no column left out."""
+    text = on_a_terminal("ls", path, columns=columns)
+    assert "40 x 30" in text
+    assert "9.4 KiB" in on_a_terminal("info", path, "dense", columns=columns)
+    lines = on_a_terminal("head", path, "dense", columns=columns).splitlines()
+    (row,) = [line.split() for line in lines if line.split()[:1] == ["9"]]
+    assert len(row) == 12
+
+
+@pytest.mark.parametrize("with_tqdm", [True, False])
+def test_a_check_leaves_no_bars_on_a_terminal(path: Path, tmp_path: Path, with_tqdm: bool) -> None:
+    (tmp_path / "tqdm.py").write_text("raise ImportError('none')")
+    text = on_a_terminal("check", path, **({} if with_tqdm else {"PYTHONPATH": str(tmp_path)}))
+    assert "%" not in text
 
 
 def test_info(path: Path, sparse: scipy.sparse.csc_matrix) -> None:
@@ -264,11 +291,12 @@ def test_stats(path: Path, dense: numpy.ndarray, sparse: scipy.sparse.csc_matrix
     out = tmp_path / "out.tsv"
     assert run("stats", path, "tenx", "--axis", "1", "-o", out).returncode == 0
     header, *lines = csv.reader(out.read_text().splitlines(), delimiter="\t")
-    assert header == ["index", "count_nonzero", "sum", "mean", "std", "min", "max"]
-    numpy.testing.assert_allclose([float(line[2]) for line in lines], sparse.toarray().sum(axis=0))
+    assert header == ["index", "name", "count_nonzero", "sum", "mean", "std", "min", "max"]
+    numpy.testing.assert_allclose([float(line[3]) for line in lines], sparse.toarray().sum(axis=0))
     said = documented("stats", path, "tenx", "--axis", "all", "--statistics", "mean")
     assert (said["axis"], said["length"]) == (None, 1)
     assert said["statistics"]["mean"] == [pytest.approx(sparse.mean())]
+    assert said["names"] is None
     assert run("stats", path, "tenx", "--json", "-o", out).stdout == ""
     assert len(json.loads(out.read_text())["statistics"]["mean"]) == 50
 
@@ -289,6 +317,59 @@ def test_stats_that_cannot_be(path: Path, arguments: list[str], says: str) -> No
     assert done.returncode == 1
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 10x matrix with names that need quotes, one of which is not UTF-8, and an h5ad file."""
+    folder = tmp_path_factory.mktemp("named")
+    matrix = scipy.sparse.csc_matrix([[1, 0], [0, 2], [3, 4]])
+    with h5py.File(folder / "x.h5", "w") as handle:
+        for group in ("matrix", "wrong"):
+            for member in _compressed.MEMBERS:
+                handle[f"{group}/{member}"] = getattr(matrix, member)
+            handle[f"{group}/shape"] = matrix.shape
+        handle["matrix/features/id"] = numpy.array([b'a,"b"', b"t\tab\nline", b"\xff"])
+        handle["matrix/barcodes"] = numpy.array([b"c0", b"c1"])
+        handle["wrong/barcodes"] = numpy.array([b"c0", b"c1", b"c2"])
+    with h5py.File(folder / "x.h5ad", "w") as handle:
+        handle["X"] = numpy.arange(6.0).reshape(2, 3)
+        for frame, names in (("obs", [b"c0", b"c1"]), ("var", [b"g0", b"g1", b"g2"])):
+            handle[f"{frame}/_index"] = numpy.array(names)
+            handle[frame].attrs["_index"] = "_index"
+    return folder
+
+
+def test_names_in_stats(named: Path) -> None:
+    """As the file has the matrix: cells are the rows of an h5ad file's."""
+    for suffix, separator in (("csv", ","), ("tsv", "\t")):
+        out = named / f"out.{suffix}"
+        assert run("stats", named / "x.h5", "matrix", "--statistics", "sum", "-o", out).returncode == 0
+        with out.open(encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            header, *lines = csv.reader(handle, delimiter=separator)
+        assert header == ["index", "name", "sum"]
+        assert lines == [["0", 'a,"b"', "1"], ["1", "t\tab\nline", "2"], ["2", "\udcff", "7"]]
+    assert documented("stats", named / "x.h5", "matrix", "--axis", "1")["names"] == ["c0", "c1"]
+    assert documented("stats", named / "x.h5ad", "X")["names"] == ["c0", "c1"]
+    assert documented("stats", named / "x.h5ad", "X", "--axis", "1")["names"] == ["g0", "g1", "g2"]
+    # Said to be something else than the file says.
+    said = documented("stats", named / "x.h5", "matrix", "--shape", "3x2", "--by", "column")
+    assert said["names"] is None
+
+
+def test_names_that_do_not_fit_are_left_out(named: Path) -> None:
+    done = run("stats", named / "x.h5", "wrong", "--axis", "1", "--statistics", "sum")
+    assert (done.returncode, done.stdout) == (0, "index,sum\n0,4\n1,6\n")
+    assert done.stderr.startswith("filebackedarray: warning: names are left out: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_warnings_are_one_line(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = numpy.zeros((2, 0))
+    done = run("stats", tmp_path / "x.h5", "x", "--statistics", "mean")
+    assert (done.returncode, done.stdout) == (0, "index,mean\n0,nan\n1,nan\n")
+    assert done.stderr == "filebackedarray: warning: Mean of empty slice\n"
 
 
 def test_bench(path: Path) -> None:
@@ -423,6 +504,23 @@ def test_check_of_indices_that_are_not_canonical(
     assert documented("check", tmp_path / "x.h5")["ok"] is True
 
 
+def test_check_of_values_that_are_not_as_many_as_indices(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["m/data"], handle["m/indices"], handle["m/indptr"] = numpy.ones(3), numpy.arange(4), [0, 4]
+    said = documented("check", tmp_path / "x.h5", status=1)
+    ((fault,),) = [member["damaged"] for member in said["members"] if member["name"] == "/m"]
+    assert fault["message"] == "a sparse matrix has as many data as indices, not 3 and 4"
+
+
+@pytest.mark.parametrize("member", ["indices", "indptr"])
+def test_check_of_indices_that_are_no_integers(tmp_path: Path, member: str) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        for name, values in (("data", numpy.ones(3)), ("indices", numpy.arange(3)), ("indptr", numpy.array([0, 3]))):
+            handle[f"m/{name}"] = values.astype("f8") if name == member else values
+    said = documented("check", tmp_path / "x.h5", status=1)
+    assert [fault["message"] for fault in said["members"][0]["damaged"]] == ["it should contain integers"]
+
+
 def test_check_goes_on_after_a_damaged_chunk_of_indices(tmp_path: Path) -> None:
     matrix = good_matrix()
     matrix.indices[matrix.indptr[7] + 3] = 999
@@ -541,12 +639,22 @@ def test_a_file_that_is_not_hdf5(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nothing"], ["ls"], ["head", "x", "y", "-n", "0"], ["ls", "x", "--threads", "a"]]
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["ls"],
+        ["head", "x", "y", "-n", "0"],
+        ["ls", "x", "--threads", "a"],
+        ["head", "x", "y", "--shape", "3x"],
+        ["head", "x", "y", "--shape", "3xa"],
+    ],
 )
 def test_wrong_arguments(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: filebackedarray")
+    assert " _" not in done.stderr
 
 
 def test_help_and_version() -> None:
@@ -554,6 +662,16 @@ def test_help_and_version() -> None:
     for command in ("ls", "info", "head", "stats", "check", "bench"):
         assert command in run("--help").stdout
         assert run(command, "--help").returncode == 0
+
+
+def test_closed_streams(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "filebackedarray"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command, "ls", path], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "filebackedarray: standard output is closed\n")
+    out = tmp_path / "out.csv"
+    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *command, "stats", path, "dense", "-o", out], text=True)
+    assert done.returncode == 0
+    assert len(out.read_text().splitlines()) == 41
 
 
 def test_a_closed_pipe(path: Path) -> None:

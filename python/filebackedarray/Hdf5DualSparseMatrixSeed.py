@@ -144,7 +144,11 @@ class Hdf5DualSparseMatrixSeed(NamedSeed, _DualFacts, Reductions):
         return self._csr if rows * self.shape[1] < columns * self.shape[0] else self._csc
 
     def transposed(self) -> Hdf5DualSparseMatrixSeed:
-        """The transpose, at no cost: each copy is the other one's."""
+        """The transpose, at no cost: each copy is the other one's.
+
+        Returns:
+            A seed of the same two copies.
+        """
         return Hdf5DualSparseMatrixSeed(self._csr.transposed(), self._csc.transposed())
 
 
@@ -224,7 +228,11 @@ class Hdf5DualSparseMatrix(NamedArray, _DualFacts, FileBackedArray):
         super().__init__(seed)
 
     def transposed(self) -> Hdf5DualSparseMatrix:
-        """The transpose. See :py:meth:`Hdf5CompressedSparseMatrix.transposed`."""
+        """The transpose. See :py:meth:`Hdf5CompressedSparseMatrix.transposed`.
+
+        Returns:
+            The transpose, a matrix of this class.
+        """
         return Hdf5DualSparseMatrix(self.seed.transposed())
 
 

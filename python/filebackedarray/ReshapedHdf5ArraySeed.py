@@ -159,7 +159,11 @@ class ReshapedHdf5ArraySeed(DenseFacts, Reductions):
         return self._file_chunks if self._native_order else self._file_chunks[::-1]
 
     def transposed(self) -> ReshapedHdf5ArraySeed:
-        """The same with the dimensions the other way round: the transpose, at no cost."""
+        """The same with the dimensions the other way round: the transpose, at no cost.
+
+        Returns:
+            A seed with ``native_order`` the other way.
+        """
         other = copy.copy(self)
         other._native_order = not self._native_order
         return other
@@ -456,7 +460,11 @@ class ReshapedHdf5Array(DenseFacts, FileBackedArray):
         return name
 
     def transposed(self) -> ReshapedHdf5Array:
-        """The same with the dimensions the other way round. See :py:meth:`Hdf5DenseArray.transposed`."""
+        """The same with the dimensions the other way round. See :py:meth:`Hdf5DenseArray.transposed`.
+
+        Returns:
+            The transpose, an array of this class.
+        """
         return ReshapedHdf5Array(self.seed.transposed(), None, None)
 
 

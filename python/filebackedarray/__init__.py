@@ -10,12 +10,11 @@ from . import _core
 from ._accelerate import accelerate, decelerate
 from ._anndata import to_anndata
 from ._budget import get_memory_budget, set_memory_budget
-from ._core import get_num_threads, set_cache_budget, set_num_threads
 from ._delayed import FileBackedArray
 from ._openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
-from ._threads import limit_threads
+from ._threads import get_num_threads, limit_threads, set_cache_budget, set_num_threads
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrix, Hdf5DualSparseMatrixSeed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import numpy.typing
 
-from . import _core, _listing
+from . import _contents, _core, _listing
 from ._compressed import MEMBERS
 from ._listing import Entry, message
 from ._names import engine_name
@@ -99,6 +99,13 @@ def _chunks(path: str, name: str, checked: Checked, report: Callable[[str], Repo
 def _sparse(path: str, entry: Entry, checked: Checked, report: Callable[[str], Report | None]) -> None:
     members = {member: f"{entry.name.rstrip('/')}/{member}" for member in MEMBERS}
     good = [_chunks(path, name, checked, report) for name in members.values()]
+    shapes = [_contents.describe(path, name).shape or () for name in members.values()]
+    if any(len(shape) != 1 for shape in shapes):
+        checked.notes.append(f"it is no sparse matrix: {entry.note}")
+        return
+    if shapes[0] != shapes[1]:
+        checked.fault(entry.name, f"a sparse matrix has as many data as indices, not {shapes[0][0]} and {shapes[1][0]}")
+        return
     if entry.shape is None:
         checked.notes.append(f"indices cannot be compared with its shape: {entry.note}")
     # Indices that cannot be read are reported, and those around them looked at; without pointers they mean nothing.
@@ -134,9 +141,13 @@ class _Structure:
         return output
 
     def check(self) -> None:
-        ((count,), _, self._chunk), ((length,), _, _) = (
+        ((count,), indices, self._chunk), ((length,), indptr, _) = (
             _core.inspect(self._path, engine_name(self._members[member])) for member in ("indices", "indptr")
         )
+        for member, code in (("indices", indices), ("indptr", indptr)):
+            if numpy.dtype(code).kind not in "iu":
+                self._fault(member, "it should contain integers")
+                return
         if self._primary is not None and length != self._primary + 1:
             self._fault("indptr", f"it has {length} pointers for {self._primary} {self._word}")
             return

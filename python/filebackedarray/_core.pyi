@@ -90,49 +90,9 @@ def only_this_file() -> None: ...
 def limit_threads(threads: int | None) -> int | None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...
-def get_num_threads() -> int:
-    """Number of threads that read and decode for the calling thread.
-
-    Returns:
-        What the calling thread is limited to by :py:func:`limit_threads`, if that is fewer than what was set by
-        :py:func:`set_num_threads`, or else by the environment variable ``FILEBACKEDARRAY_NUM_THREADS``, or else the
-        number of cores that this process may use
-        (its affinity and the limits of its control group are respected).
-
-    Raises:
-        ValueError: If the environment variable is not such a number.
-    """
-
-def set_num_threads(threads: int) -> int:
-    """Set the number of threads that read and decode, for all threads of this process.
-
-    Args:
-        threads: Between 1 and 1024.
-
-    Returns:
-        The number before.
-
-    Raises:
-        ValueError: If ``threads`` is 0 or too large.
-        OverflowError: If ``threads`` is negative.
-    """
-
-def set_cache_budget(bytes: int) -> int:
-    """Set how much memory decoded chunks may take from one read to the next, for all threads of this process.
-
-    A read that takes a part of some chunks leaves them decoded, so that the next one finds them; the chunks that were
-    not used for longest make room for others. Chunks that are wanted whole are not kept, nor are those of reads that
-    go through more than an eighth of the budget, unless it is a single chunk.
-
-    Args:
-        bytes: The budget; 0 keeps no chunks and drops all. It is 512 MiB to begin with.
-
-    Returns:
-        The budget before.
-
-    Raises:
-        OverflowError: If ``bytes`` is negative or more than an address can count.
-    """
+def get_num_threads() -> int: ...
+def set_num_threads(threads: int) -> int: ...
+def set_cache_budget(bytes: int) -> int: ...
 
 @final
 class SparseMatrix:

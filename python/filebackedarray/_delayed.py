@@ -133,21 +133,61 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         return rmatmul(self, other)
 
     def matvec(self, other: Any) -> Any:
-        """Multiply with a vector."""
+        """Multiply with a vector.
+
+        Args:
+            other: A vector in memory.
+
+        Returns:
+            The product, a vector.
+
+        Raises:
+            TypeError, ValueError, OSError: As ``self @ other``.
+        """
         return self @ other
 
     def matmat(self, other: Any) -> Any:
-        """Multiply with a matrix."""
+        """Multiply with a matrix.
+
+        Args:
+            other: A matrix in memory.
+
+        Returns:
+            The product, a matrix.
+
+        Raises:
+            TypeError, ValueError, OSError: As ``self @ other``.
+        """
         return self @ other
 
     def rmatvec(self, other: Any) -> Any:
-        """Multiply the conjugate transpose with a vector."""
+        """Multiply the conjugate transpose with a vector.
+
+        Args:
+            other: A vector in memory.
+
+        Returns:
+            The product, a vector.
+
+        Raises:
+            TypeError, ValueError, OSError: As ``self @ other``.
+        """
         from ._products import adjoint_matmul
 
         return adjoint_matmul(self, other)
 
     def rmatmat(self, other: Any) -> Any:
-        """Multiply the conjugate transpose with a matrix."""
+        """Multiply the conjugate transpose with a matrix.
+
+        Args:
+            other: A matrix in memory.
+
+        Returns:
+            The product, a matrix.
+
+        Raises:
+            TypeError, ValueError, OSError: As ``self @ other``.
+        """
         from ._products import adjoint_matmul
 
         return adjoint_matmul(self, other)

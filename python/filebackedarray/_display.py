@@ -12,6 +12,9 @@ import numpy
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
+_NARROWEST = 8
+"""Letters in a line of a column that may go on in the next."""
+
 
 def size(count: int) -> str:
     """A number of bytes in the largest unit of which there is at least one."""
@@ -77,17 +80,21 @@ class Column(NamedTuple):
     title: str
     right: bool = False
     """Whether it is aligned on the right: numbers."""
+    folds: bool = False
+    """Whether it may go on in the next line where a terminal is narrow: no number may."""
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table on standard output: with rich if it is installed and somebody looks at it, else as plain text."""
+    """Write a table on standard output: with rich if it is installed and somebody looks at it through a window that is
+    wide enough, else as plain text.
+    """
     safe = [[printable(cell) for cell in row] for row in rows]
     # What is empty in all rows says nothing.
     shown = [number for number in range(len(columns)) if any(row[number] for row in safe) or not safe]
     if sys.stdout.isatty():
         try:
-            _print_rich([columns[number] for number in shown], [[row[number] for number in shown] for row in safe])
-            return
+            if _print_rich([columns[number] for number in shown], [[row[number] for number in shown] for row in safe]):
+                return
         except ImportError:
             pass
     widths = {number: max(len(columns[number].title), *(len(row[number]) for row in safe), 0) for number in shown}
@@ -99,15 +106,31 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
-def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether there was room. rich would cut numbers in pieces, and leave columns out in the end."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    # Two spaces between columns, one at each edge.
+    needed = 2 * len(columns)
+    for number, column in enumerate(columns):
+        width = max([len(column.title), *(len(row[number]) for row in rows)])
+        least = min(width, _NARROWEST) if column.folds else width
+        needed += least
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            min_width=least,
+            no_wrap=not column.folds,
+            overflow="fold",
+        )
+    if needed > console.width:
+        return False
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
+    return True

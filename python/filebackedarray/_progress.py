@@ -19,13 +19,14 @@ _SECONDS = 0.2
 
 
 @contextmanager
-def reporting(progress: Progress, title: str) -> Iterator[Report | None]:
+def reporting(progress: Progress, title: str, *, stays: bool = True) -> Iterator[Report | None]:
     """Show progress while the body runs.
 
     Args:
         progress: True for a bar (of tqdm, if it is installed; a plain line on standard error otherwise), a function
             to call, or nothing.
         title: What goes on.
+        stays: Whether a bar stays on the terminal in the end. If not, there is none of what takes no time.
 
     Yields:
         What to call in the body; None if nobody wants to know.
@@ -41,7 +42,7 @@ def reporting(progress: Progress, title: str) -> Iterator[Report | None]:
             raise TypeError(f"'progress' should be True, False or a function, not {type(progress).__name__}")
         yield progress
         return
-    bar = _bar(title)
+    bar = _bar(title, stays)
     try:
         yield bar.report
     finally:
@@ -51,35 +52,40 @@ def reporting(progress: Progress, title: str) -> Iterator[Report | None]:
 class _Line:
     """A line on standard error that is written anew."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, stays: bool) -> None:
         self._title = title
-        self._last = -1.0
+        self._stays = stays
+        self._last = -1.0 if stays else time.monotonic()
+        self._width = 0
 
     def report(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done < total and now - self._last < _SECONDS:
+        if now - self._last < _SECONDS and (done < total or not self._stays):
             return
         self._last = now
-        sys.stderr.write(f"\r{self._title}: {100 if total == 0 else 100 * done // total:3d} %")
+        line = f"{self._title}: {100 if total == 0 else 100 * done // total:3d} %"
+        self._width = len(line)
+        sys.stderr.write("\r" + line)
         sys.stderr.flush()
 
     def close(self) -> None:
-        if self._last >= 0:
-            sys.stderr.write("\n")
+        if self._width:
+            sys.stderr.write("\n" if self._stays else "\r" + " " * self._width + "\r")
             sys.stderr.flush()
 
 
 class _Bar:
     """tqdm's."""
 
-    def __init__(self, title: str, tqdm: Any) -> None:
+    def __init__(self, title: str, stays: bool, tqdm: Any) -> None:
         self._tqdm = tqdm
         self._title = title
+        self._options = {} if stays else {"leave": False, "delay": _SECONDS}
         self._bar: Any = None
 
     def report(self, done: int, total: int) -> None:
         if self._bar is None:
-            self._bar = self._tqdm(total=total, desc=self._title, unit="", unit_scale=True)
+            self._bar = self._tqdm(total=total, desc=self._title, unit="", unit_scale=True, **self._options)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
@@ -87,12 +93,12 @@ class _Bar:
             self._bar.close()
 
 
-def _bar(title: str) -> _Bar | _Line:
+def _bar(title: str, stays: bool) -> _Bar | _Line:
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        return _Line(title)
-    return _Bar(title, tqdm)
+        return _Line(title, stays)
+    return _Bar(title, stays, tqdm)
 
 
 def share(report: Report | None, before: int, part: int, total: int) -> Report | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 if all went well, 1 for an error (which is said on standard error) or a damaged file, 130
         after Ctrl-C. Wrong arguments end the process with 2.
     """
+    # A process may be started without either.
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 (for as long as the process lives)
+    if sys.stdout is None:
+        sys.stderr.write("filebackedarray: standard output is closed\n")
+        return 1
     # Names in files may be of bytes that are not text.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -39,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from ._core import set_num_threads
 
             set_num_threads(options.threads)
-        status: int = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warning
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -53,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stderr.write(f"filebackedarray: {_display.printable(message(error))}\n")
         return 1
+
+
+def _warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"filebackedarray: warning: {_display.printable(str(message))}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,15 +128,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it should be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it should be a number of at least 1, not {text!r}")
+    return int(text)
 
 
 def _shape(text: str) -> tuple[int, int]:
-    rows, columns = text.lower().split("x")
-    return int(rows), int(columns)
+    extents = text.lower().split("x")
+    if len(extents) != 2 or not all(extent.isdecimal() for extent in extents):
+        raise argparse.ArgumentTypeError(f"it should be like 33538x1000, not {text!r}")
+    return int(extents[0]), int(extents[1])
 
 
 def _open(options: Any) -> Any:
@@ -162,15 +176,15 @@ def _ls(options: Any) -> int:
         return 0
     print_table(
         (
-            Column("name"),
+            Column("name", folds=True),
             Column("shape"),
-            Column("type"),
+            Column("type", folds=True),
             Column("chunks"),
-            Column("filters"),
+            Column("filters", folds=True),
             Column("size", right=True),
             Column("ratio", right=True),
-            Column("read by"),
-            Column("note"),
+            Column("read by", folds=True),
+            Column("note", folds=True),
         ),
         [_row(entry) for entry in found],
     )
@@ -218,7 +232,7 @@ def _info(options: Any) -> int:
     if options.json:
         print_json({"file": options.file, "name": options.name, **_facts(array)})
         return 0
-    print_table((Column(type(array).__name__), Column("")), [list(row) for row in said])
+    print_table((Column(type(array).__name__), Column("", folds=True)), [list(row) for row in said])
     return 0
 
 
@@ -323,9 +337,10 @@ def _stats(options: Any) -> int:
         results = summarize(array, reduced, names, progress=report)
     rows = 1 if axis is None else array.shape[axis]
     columns = {name: numpy.reshape(results[name], (rows,)) for name in names}
+    labels = None if axis is None else _labels(options, axis)
     if options.json:
         document: dict[str, Any] = {"file": options.file, "name": options.name, "axis": axis, "length": rows}
-        document["statistics"] = columns
+        document |= {"names": labels, "statistics": columns}
         if options.output is None:
             print_json(document)
         else:
@@ -338,10 +353,11 @@ def _stats(options: Any) -> int:
     ending = Path(options.output or "").suffix.lower()
     separator = "\t" if (options.format or ending.removeprefix(".")) == "tsv" else ","
     if options.output is None:
-        _write_table(sys.stdout, separator, axis, columns, rows)
+        _write_table(sys.stdout, separator, axis, labels, columns)
     else:
-        with Path(options.output).open("w", encoding="utf-8", newline="") as handle:
-            _write_table(handle, separator, axis, columns, rows)
+        # Names that are not UTF-8 are written as the bytes that they are.
+        with Path(options.output).open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            _write_table(handle, separator, axis, labels, columns)
     return 0
 
 
@@ -357,15 +373,40 @@ def _axis(text: str, ndim: int) -> int | None:
     return axis
 
 
-def _write_table(handle: Any, separator: str, axis: int | None, columns: dict[str, Any], rows: int) -> None:
+def _labels(options: Any, axis: int) -> list[str] | None:
+    """Names along an axis of the array as the file has it, where the openers know them."""
+    from . import H5adMatrix, open_array
+
+    if axis > 1 or options.shape is not None or options.by is not None:
+        return None
+    try:
+        opened: Any = open_array(options.file, options.name, native_order=True)
+        # Seen from the other side than it is stored.
+        axis = 1 - axis if isinstance(opened, H5adMatrix) else axis
+        names = opened.row_names if axis == 0 else opened.column_names
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        from ._listing import message
+
+        warnings.warn(f"names are left out: {message(error)}", RuntimeWarning, stacklevel=1)
+        return None
+    return None if names is None else names.tolist()
+
+
+def _write_table(
+    handle: Any, separator: str, axis: int | None, labels: list[str] | None, columns: dict[str, Any]
+) -> None:
     """Write numbers so that reading them gives the same: NaN as ``nan``, infinities as ``inf`` and ``-inf``."""
     import csv
 
-    writer = csv.writer(handle, delimiter=separator, lineterminator="\n")
-    writer.writerow(["index", *columns] if axis is not None else list(columns))
-    lists = [values.tolist() for values in columns.values()]
-    for number, row in enumerate(zip(*lists, strict=True)):
-        writer.writerow([number, *row] if axis is not None else row)
+    lists: dict[str, Any] = {name: values.tolist() for name, values in columns.items()}
+    if labels is not None:
+        lists = {"name": labels, **lists}
+    if axis is not None:
+        lists = {"index": range(len(next(iter(lists.values())))), **lists}
+    handle.write(separator.join(lists) + "\n")
+    # All that is text is quoted.
+    writer = csv.writer(handle, delimiter=separator, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows(zip(*lists.values(), strict=True))
 
 
 def _check(options: Any) -> int:
@@ -380,7 +421,7 @@ def _check(options: Any) -> int:
 
         def report(name: str) -> Any:
             bars.close()
-            return bars.enter_context(reporting(shows, _display.printable(name)))
+            return bars.enter_context(reporting(shows, _display.printable(name), stays=False))
 
         for checked in _check.check(options.file, report):
             results.append(checked)
@@ -406,7 +447,15 @@ def _check(options: Any) -> int:
             dataset = "" if fault["dataset"] == checked.name else f" {fault['dataset']}:"
             rows.append(["", "", f" {dataset}{place} {fault['message']}".replace("  ", " "), ""])
     if rows:
-        print_table((Column("name"), Column("chunks", right=True), Column("result"), Column("note")), rows)
+        print_table(
+            (
+                Column("name", folds=True),
+                Column("chunks", right=True),
+                Column("result", folds=True),
+                Column("note", folds=True),
+            ),
+            rows,
+        )
     total = sum(checked.chunks for checked in results)
     sys.stdout.write(f"{total} chunks decoded, {faults} faults, {len(unchecked)} not checked\n")
     return int(fails)
@@ -439,7 +488,7 @@ def _bench(options: Any) -> int:
         ]
         for task in result["tasks"]
     ]
-    columns = [Column("read"), Column("result", right=True), Column("filebackedarray", right=True)]
+    columns = [Column("read", folds=True), Column("result", right=True), Column("filebackedarray", right=True)]
     columns += [Column("h5py", right=True), Column("h5py / ours", right=True)]
     print_table(columns, rows)
     if result["note"]:
