@@ -388,9 +388,7 @@ def open_array(
         return TenxMatrix(path, group, **options)
     # Of a group that is named, what it lacks is said; a file may well have a dataset "data".
     if is_compressed(members) or (parts and any(is_dataset(members.get(one)) for one in MEMBERS)):
-        return Hdf5CompressedSparseMatrix(
-            path, group or "/", *layout(path, group or "/", untrusted=untrusted), **options
-        )
+        return Hdf5CompressedSparseMatrix(path, group, *layout(path, group, untrusted=untrusted), **options)
     groups = [] if parts else file.tenx_groups()
     only = groups[0] if len(groups) == 1 else _only_one(file, group)
     return open_array(path, only, native_order=native_order, **options)
@@ -455,7 +453,7 @@ def _only_one(file: _File, group: str) -> str:
         # Vectors beside matrices describe them.
         arrays = {name: ndim for name, ndim in arrays.items() if ndim > 1}
     found = [*objects, *matrices, *arrays]
-    where = f"{file.shown}, group {group or '/'!r}"
+    where = f"{file.shown}, group {group!r}"
     if not found:
         listed = _listed(file.members(group))
         raise ValueError(f"{where} has no array of numbers and no compressed sparse matrix; in it are {listed}")
