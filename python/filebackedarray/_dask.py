@@ -113,8 +113,12 @@ class _Source:
     def _check_states(self) -> None:
         """Blocks of different states of a file make no array."""
         for path, state in self._states.items():
-            # The block is as it should be if the file was removed while it was read; if before, that is its own error.
-            if os.path.exists(path) and _state(path) != state:
+            try:
+                changed = _state(path) != state
+            except FileNotFoundError:
+                # Its own error if it was removed before; what was read is right if it was removed since.
+                continue
+            if changed:
                 raise OSError(
                     f"cannot read '{os.fsdecode(path)}': the file was changed after the Dask array was made of it;"
                     " make the array again"
