@@ -194,7 +194,7 @@ def test_space_for_temporary_files_that_others_take(
 ) -> None:
     from filebackedarray import _scratch
 
-    monkeypatch.setattr(_scratch.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr(_scratch.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
     for tree in (pair[0], numpy.log1p(pair[0])):
         with error_naming(OSError, "cannot be written", "TMPDIR", tempfile.gettempdir()) as caught:
             mattress.initialize(tree, memory_budget=20)
