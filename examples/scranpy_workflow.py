@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import hdf5array
 import numpy
 import scipy.sparse
 import scranpy
@@ -162,6 +161,8 @@ def main() -> None:
 
 def compare(place: tuple[Any, ...], results: Results, ours: float, arguments: argparse.Namespace) -> None:
     """The same in memory, which is right, and with hdf5array."""
+    import hdf5array
+
     path, group, shape, _ = place
 
     def in_memory() -> Results:
