@@ -24,6 +24,7 @@ from delayedarray import (
     wrap,
 )
 
+import real
 from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from helpers import (
     Compressed,
@@ -231,6 +232,25 @@ def test_unsorted_indices_are_sorted_on_the_way_out(tmp_path: Path, by_column: b
         assert_sparse(extract_sparse_array(array.seed, chosen), want, "i4")
     for kind in ("csc", "csr", "coo"):
         assert_identical(to_scipy_sparse_matrix(array, kind).toarray(), matrix.dense())
+
+
+def test_rows_of_a_real_file_with_unsorted_indices() -> None:
+    real.require()
+    (path,) = real.location().glob("c1_10x/**/GSM4339772_C144_filtered_feature_bc_matrix.h5")
+    with h5py.File(path) as file:
+        group = file["matrix"]
+        shape = tuple(map(int, group["shape"][()]))
+        judge = scipy.sparse.csc_matrix(tuple(group[name][()] for name in ("data", "indices", "indptr")), shape)
+    assert not judge.has_sorted_indices
+    chosen = (range(0, shape[0], 111), range(60))
+    want = judge[chosen[0]][:, chosen[1]].toarray()
+    assert want.any()
+    ours = Hdf5CompressedSparseMatrixSeed(path, "matrix", shape, True)
+    assert_identical(extract_dense_array(ours, chosen), want)
+    assert_sparse(extract_sparse_array(ours, chosen), want, "i8")
+    # docs/from-hdf5array.md says so; where a later hdf5array finds them, it should not.
+    theirs = hdf5array.Hdf5CompressedSparseMatrixSeed(path, "matrix", shape, True)
+    assert not extract_dense_array(theirs, chosen).any()
 
 
 @BOTH_WAYS

@@ -390,6 +390,35 @@ def test_a_large_array_has_a_small_graph(tmp_path: Path) -> None:
     assert len(pickle.dumps(lazy.dask)) < 20_000
 
 
+@pytest.mark.parametrize("change", ["grown", "shrunk", "replaced", "rewritten"])
+@pytest.mark.parametrize("tree", ["plain", "masked"])
+def test_a_file_that_changes_before_it_is_computed(tmp_path: Path, change: str, tree: str) -> None:
+    path, data = tmp_path / "x.h5", numpy.arange(800.0).reshape(40, 20)
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=data, chunks=(10, 20), maxshape=(None, 20))
+    array = numpy.log1p(Hdf5DenseArray(path, "x", native_order=True))
+    if tree == "masked":
+        array = array + wrap(numpy.ma.array(data, mask=data > 50))
+    lazy = array.to_dask({0: 10})
+    first = lazy[:10].compute()
+    if change == "replaced":
+        with h5py.File(tmp_path / "y.h5", "w") as handle:
+            handle.create_dataset("x", data=data + 1, chunks=(10, 20), maxshape=(None, 20))
+        (tmp_path / "y.h5").replace(path)
+    else:
+        with h5py.File(path, "a") as handle:
+            if change == "rewritten":
+                handle["x"][5] = 0
+            else:
+                handle["x"].resize(20 if change == "shrunk" else 60, axis=0)
+    for part in (lazy, lazy[30:], lazy[:10]):
+        with error_naming(OSError, path, "changed after the Dask array was made"):
+            part.compute()
+    again = Hdf5DenseArray(path, "x", native_order=True)
+    assert len(again.to_dask({0: 10}).compute()) == {"grown": 60, "shrunk": 20}.get(change, 40)
+    assert first.shape == (10, 20)
+
+
 def test_a_damaged_chunk(dense: tuple[Path, numpy.ndarray]) -> None:
     path, _ = dense
     with h5py.File(path) as handle:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import biocutils
 import delayedarray
+import dolomite_base
+import dolomite_matrix
 import h5py
 import numpy
 import pandas
@@ -21,6 +24,7 @@ from delayedarray import (
     to_scipy_sparse_matrix,
     to_sparse_array,
 )
+from singlecellexperiment import SingleCellExperiment
 
 from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
 from helpers import random_compressed
@@ -290,3 +294,45 @@ def test_scalars(tmp_path: Path) -> None:
         assert (type(got), got.shape, got) == (numpy.ndarray, (), want)
     with pytest.raises(ValueError, match="zero-dimensional"):
         numpy.concatenate([scalar, scalar])
+
+
+# ---- in BiocPy's containers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("combine", "axis"), [(biocutils.combine_rows, 0), (biocutils.combine_columns, 1)])
+def test_combined(array: tuple[DelayedArray, numpy.ndarray], combine: Callable[..., Any], axis: int) -> None:
+    x, data = array
+    for others, want in (
+        ((), data),
+        ((x, numpy.log1p(x)), numpy.concatenate([data, data, numpy.log1p(data)], axis=axis)),
+        ((data, DelayedArray(data)), numpy.concatenate([data] * 3, axis=axis)),
+    ):
+        got = combine(x, *others)
+        assert isinstance(got, DelayedArray)
+        same(got, want)
+    with pytest.raises(ValueError, match="extent"):
+        combine(x, data[:3, :4])
+
+
+def test_assays(array: tuple[DelayedArray, numpy.ndarray]) -> None:
+    x, data = array
+    experiment = SingleCellExperiment({"counts": x, "log": numpy.log1p(x)})
+    assert "(30, 20)" in str(experiment)
+    part = experiment[5:12, [3, 1, 2]]
+    for whole, want in (
+        (part, data[5:12][:, [3, 1, 2]]),
+        (biocutils.combine_columns(experiment, experiment), numpy.hstack([data, data])),
+        (biocutils.combine_rows(experiment, experiment), numpy.vstack([data, data])),
+    ):
+        assert isinstance(whole.assay("counts"), FileBackedArray)
+        same(whole.assay("counts"), want)
+    same(part.assay("log"), numpy.log1p(data[5:12][:, [3, 1, 2]]))
+
+
+def test_saved_by_dolomite(array: tuple[DelayedArray, numpy.ndarray], tmp_path: Path) -> None:
+    x, data = array
+    for number, (tree, want) in enumerate([(x, data), (x[[5, 3], :].T, data[[5, 3]].T), (numpy.log1p(x), None)]):
+        dolomite_base.save_object(tree, str(tmp_path / str(number)))
+        back = dolomite_base.read_object(str(tmp_path / str(number)))
+        assert isinstance(back, dolomite_matrix.ReloadedArray)
+        same(back, numpy.log1p(data) if want is None else want)

@@ -12,7 +12,7 @@ import math
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy
@@ -67,6 +67,7 @@ class _Source:
         self._tree = _with_absolute_paths(tree)
         self._format = format
         self._threads = threads
+        self._states = {path: _state(path) for path in _files(self._tree)}
         self._compiled: Node | None = None
 
     @property
@@ -103,6 +104,27 @@ class _Source:
         return empty((0,) * self.ndim, self.dtype)
 
     def __getitem__(self, index: tuple[Any, ...]) -> Any:
+        try:
+            return self._block(index)
+        finally:
+            # Afterwards, so that nothing changes in between; a block may also have failed because of it.
+            self._check_states()
+
+    def _check_states(self) -> None:
+        """Blocks of different states of a file make no array."""
+        for path, state in self._states.items():
+            try:
+                changed = _state(path) != state
+            except FileNotFoundError:
+                # Its own error if it was removed before; what was read is right if it was removed since.
+                continue
+            if changed:
+                raise OSError(
+                    f"cannot read '{os.fsdecode(path)}': the file was changed after the Dask array was made of it;"
+                    " make the array again"
+                )
+
+    def _block(self, index: tuple[Any, ...]) -> Any:
         positions = [_positions(part, extent) for part, extent in zip(index, self.shape, strict=True)]
         with limit_threads(self._threads):
             if self._format is not None:
@@ -154,7 +176,7 @@ def _with_absolute_paths(value: Any) -> Any:
     if not _is_part(value):
         return value
     made = _mapped(value, _with_absolute_paths)
-    if not isinstance(value, DelayedArray | DelayedOp) and hasattr(value, "_path"):
+    if _is_seed(value):
         made._path = os.path.abspath(engine_path(value._path))
     return made
 
@@ -162,6 +184,28 @@ def _with_absolute_paths(value: Any) -> Any:
 def _is_part(value: Any) -> bool:
     """Whether something is a part of a tree that may hold other parts."""
     return isinstance(value, DelayedArray | DelayedOp | Reductions)
+
+
+def _files(value: Any) -> Iterator[Any]:
+    """Paths of the files that a tree reads from."""
+    if isinstance(value, list | tuple):
+        for member in value:
+            yield from _files(member)
+    elif _is_part(value):
+        if _is_seed(value):
+            yield value._path
+        yield from _files(list(vars(value).values()))
+
+
+def _is_seed(value: Any) -> bool:
+    """Whether a part of a tree is one of ours that has a file."""
+    return not isinstance(value, DelayedArray | DelayedOp) and hasattr(value, "_path")
+
+
+def _state(path: Any) -> tuple[int, int]:
+    """What tells a file from what it was; the same on all machines that share it."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def _token(value: Any) -> Any:
@@ -172,9 +216,8 @@ def _token(value: Any) -> Any:
         return value
     attributes = [(name, _token(attribute)) for name, attribute in sorted(vars(value).items())]
     identity: tuple[int, ...] = ()
-    if not isinstance(value, DelayedArray | DelayedOp) and hasattr(value, "_path"):
-        status = os.stat(value._path)
-        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+    if _is_seed(value):
+        identity = (os.stat(value._path).st_ino, *_state(value._path))
     return type(value).__qualname__, attributes, identity
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
+from biocutils.combine_columns import combine_columns
+from biocutils.combine_rows import combine_rows
 from delayedarray import DelayedArray, SparseNdarray, create_dask_array, is_sparse
 
 from ._indexing import Indexing, empty
@@ -379,3 +381,15 @@ for _name in (
     *("pow", "rpow", "eq", "ne", "ge", "le", "gt", "lt", "or", "ror", "and", "rand"),
 ):
     setattr(FileBackedArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+@combine_rows.register(FileBackedArray)
+def _combine_rows(*x: Any) -> Any:
+    """Join arrays along the first axis, delayed, as numpy.concatenate does. For BiocPy's containers."""
+    return numpy.concatenate(x, axis=0)
+
+
+@combine_columns.register(FileBackedArray)
+def _combine_columns(*x: Any) -> Any:
+    """Join arrays along the second axis."""
+    return numpy.concatenate(x, axis=1)

@@ -35,6 +35,7 @@ Array = numpy.typing.NDArray[Any]
 
 _delayed = mattress.initialize.dispatch(delayedarray.DelayedArray)
 _subset = mattress.initialize.dispatch(delayedarray.Subset)
+_round = mattress.initialize.dispatch(delayedarray.Round)
 _unknown = mattress.initialize.dispatch(object)
 
 seeds: dict[type, Callable[[Any], Any]] = {}
@@ -271,6 +272,11 @@ def _initialize_part(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
     return _subset(x, **kwargs) if _with_ours(x) is None else initialize(x, **kwargs)
 
 
+def _initialize_rounded(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
+    """Half to even, as numpy does; mattress would go away from zero."""
+    return initialize(x, **kwargs) if _has_ours(x) else _round(x, **kwargs)
+
+
 def _itself(seed: Any) -> Any:
     return seed
 
@@ -279,5 +285,6 @@ for _kind in (Hdf5DenseArraySeed, Hdf5CompressedSparseMatrixSeed, Hdf5DualSparse
     register(_kind, _itself)
 mattress.initialize.register(delayedarray.DelayedArray, _initialize_delayed)
 mattress.initialize.register(delayedarray.Subset, _initialize_part)
+mattress.initialize.register(delayedarray.Round, _initialize_rounded)
 # A conversion, which mattress does not know.
 mattress.initialize.register(delayedarray.Cast, initialize)

@@ -59,11 +59,21 @@ class _Column:
 
     def __init__(self, path: str, dtype: numpy.dtype[Any]) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="filebackedarray-", dir=path)  # noqa: SIM115
+        self._path = path
         self._dtype = dtype
         self._length = 0
 
     def append(self, values: Array) -> None:
-        self._file.write(as_bytes(numpy.ascontiguousarray(values, dtype=self._dtype)).data)
+        try:
+            self._file.write(as_bytes(numpy.ascontiguousarray(values, dtype=self._dtype)).data)
+            self._file.flush()
+        except OSError as error:
+            # Others may take the space that there was at first; and the system does not say of which file it speaks.
+            raise OSError(
+                error.errno,
+                f"a temporary file cannot be written ({error.strerror}); TMPDIR says where such files are made",
+                self._path,
+            ) from error
         self._length += values.size
 
     def mapped(self) -> Array:
@@ -71,7 +81,6 @@ class _Column:
         if self._length == 0:
             self._file.close()
             return numpy.empty(0, self._dtype)
-        self._file.flush()
         with self._file:
             # A plain array, for those who compare types.
             return numpy.asarray(numpy.memmap(self._file, self._dtype, "r"))
