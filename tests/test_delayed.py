@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,3 +337,114 @@ def test_saved_by_dolomite(array: tuple[DelayedArray, numpy.ndarray], tmp_path: 
         back = dolomite_base.read_object(str(tmp_path / str(number)))
         assert isinstance(back, dolomite_matrix.ReloadedArray)
         same(back, numpy.log1p(data) if want is None else want)
+
+
+def test_a_scalar_and_scalars(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = numpy.int16(3)
+    x = Hdf5DenseArray(tmp_path / "x.h5", "x")
+    for other in (2, 2.5, numpy.float32(2), numpy.int8(2), numpy.array(2.5)):
+        for got, want in ((x * other, numpy.int16(3) * other), (other - x, other - numpy.int16(3))):
+            assert (got.dtype, got.item()) == (want.dtype, want.item())
+
+
+def test_zeros_are_negated(tmp_path: Path) -> None:
+    data = numpy.array([0.0, -0.0, numpy.nan, numpy.inf, 1], "f4")
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = data
+    x = Hdf5DenseArray(tmp_path / "x.h5", "x")
+    for negated in (-x, numpy.negative(x)):
+        assert negated.dtype == data.dtype
+        assert numpy.asarray(negated).tobytes() == (data * -1).tobytes()
+    assert numpy.signbit(numpy.asarray(-x)).tolist()[:2] == [True, False]
+
+
+def test_booleans_are_not_negated(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle["truth"], handle["text"], handle["number"] = [True, False], [b"a"], numpy.arange(3, dtype="i2")
+    number = Hdf5DenseArray(path, "number")
+    for array in (Hdf5DenseArray(path, "truth"), Hdf5DenseArray(path, "text"), number > 1):
+        with pytest.raises(TypeError) as expected:
+            operator.neg(numpy.asarray(array))
+        with pytest.raises(TypeError) as error:
+            operator.neg(array)
+        assert str(error.value) == str(expected.value)
+    numpy.testing.assert_array_equal(numpy.asarray(-number), -numpy.arange(3, dtype="i2"), strict=True)
+
+
+CONVERSIONS: list[Callable[[Any], Any]] = [
+    int,
+    float,
+    complex,
+    bool,
+    lambda x: x.item(),
+    lambda x: x.item(0),
+    lambda x: x.item(-1),
+    lambda x: x.item((0,)),
+    lambda x: x.item(0, 0),
+    lambda x: x.item(1, -2),
+    lambda x: x.item(4),
+    lambda x: x.item(99),
+    lambda x: x.item(0, 99),
+    lambda x: x.item("a"),
+    lambda x: x.item(0, slice(1)),
+]
+
+
+@pytest.mark.parametrize("convert", CONVERSIONS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        numpy.array(2.5, "f4"),
+        numpy.array([7], "i2"),
+        numpy.array([[0.0]]),
+        numpy.array([[numpy.nan]]),
+        numpy.array(2**63, "u8"),
+        numpy.array([True]),
+        numpy.array(3 + 4j),
+        numpy.array([b"12"]),
+        numpy.array(b"12"),
+        numpy.arange(6).reshape(2, 3),
+        numpy.zeros(0),
+        numpy.zeros((2, 0)),
+    ],
+    ids=lambda values: f"{values.dtype}-{values.shape}",
+)
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+def test_conversions_to_python(tmp_path: Path, values: numpy.ndarray, convert: Callable[[Any], Any]) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle["x"] = values
+    x = Hdf5DenseArray(path, "x", native_order=True)
+    for array in (x, x.astype(x.dtype)):
+        try:
+            want = convert(values)
+        except (TypeError, ValueError, IndexError) as expected:
+            with pytest.raises(type(expected)):
+                convert(array)
+        else:
+            got = convert(array)
+            assert type(got) is type(want)
+            numpy.testing.assert_array_equal(got, want)
+
+
+def test_conversions_of_one_sparse_element(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    matrix = random_compressed((4, 5), True, seed=1, density=0.5)
+    matrix.write(path)
+    sparse = Hdf5CompressedSparseMatrix(path, "m", (4, 5), True)
+    for row, column in numpy.ndindex(4, 5):
+        assert sparse.item(row, column) == matrix.dense()[row, column]
+        assert sparse[[row], :][:, [column]].item() == matrix.dense()[row, column]
+
+
+def test_only_one_element_is_read_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", shape=(10**9, 10**8), dtype="u1", chunks=(100, 100))[3, 4] = 9
+    x = Hdf5DenseArray(path, "x", native_order=True)
+    assert x.item(3, 4) == x.item(3 * 10**8 + 4) == 9
+    for convert in (int, float, bool):
+        with pytest.raises((TypeError, ValueError)):
+            convert(x)

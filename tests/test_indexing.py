@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -326,3 +327,41 @@ def test_parts_of_many_chunks_are_shown_at_once(fresh_path: Callable[[], Path]) 
     next(iter(vector[1:]))
     # Many times as long as it takes, and a fraction of what going through all indices would.
     assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_so_many_chunks_take_little_memory(fresh_path: Callable[[], Path], chunk: int) -> None:
+    path = fresh_path()
+    extent = chunk * 10**9 - chunk // 2
+    with h5py.File(path, "w") as handle:
+        # A row is a megabyte, so that a block has few.
+        handle.create_dataset("x", shape=(extent, 10**6), dtype="u1", chunks=(chunk, 10**6))
+        handle.create_dataset("y", shape=(extent, 1000, 1000), dtype="u1", chunks=(chunk, 1000, 1000))
+        handle["x"][1, 1] = handle["y"][1, 0, 1] = 5
+    whole = Hdf5DenseArray(path, "x", native_order=True)
+    reshaped = filebackedarray.ReshapedHdf5Array(path, "y", (extent, 10**6), native_order=True)
+    for array in (whole[1:], whole[1::3], whole[extent::-1], numpy.sqrt(whole)[1:], reshaped[1:]):
+        tracemalloc.start()
+        ends = boundaries(array.seed)[0]
+        assert int(ends[-1]) == len(array)
+        assert "<svg" in array._repr_html_()
+        assert f"<{len(array)} x 1000000>" in repr(array)
+        first = next(iter(array))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (first[1] > 0) == (array[0, 1] > 0)
+        assert most < 300 << 20
+
+
+def test_the_ends_that_are_known_of_many_chunks(
+    monkeypatch: pytest.MonkeyPatch, fresh_path: Callable[[], Path]
+) -> None:
+    monkeypatch.setattr("filebackedarray._trees._MOST_TICKS", 10)
+    path = fresh_path()
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=numpy.arange(500), chunks=(3,))
+    array = Hdf5DenseArray(path, "x")
+    # There are 167 chunks, of which every 17th is known.
+    assert [int(end) for end in boundaries((array + 0).seed)[0]] == [*range(51, 500, 51), 500]
+    assert numpy.sum(array[1:]) == numpy.arange(1, 500).sum()
+    assert list(array[1:]) == list(range(1, 500))

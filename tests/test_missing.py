@@ -277,3 +277,13 @@ def test_sums_are_those_that_r_has(name: str) -> None:
     assert float(x.sum()) == pytest.approx(float(want["sum without NA"]), abs=1e-4 if name == "float32" else 1e-10)
     missing = name in ("integer_na", "logical_na")
     assert bool(numpy.ma.getmaskarray(to_dense_array(x)).any()) is missing
+
+
+def test_a_missing_element_is_no_number(path: Path) -> None:
+    x = Hdf5DenseArray(path, "integer", native_order=True, mask_missing=True)
+    missing, there = (tuple(numpy.argwhere(where)[0].tolist()) for where in (MASK, ~MASK))
+    assert x.item(*there) == DATA["integer"][0][there]
+    one = x[tuple(slice(i, i + 1) for i in missing)]
+    for convert in (lambda: x.item(*missing), lambda: one.item(), lambda: bool(one)):
+        with pytest.raises(numpy.ma.MaskError):
+            convert()

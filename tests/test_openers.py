@@ -525,6 +525,24 @@ def test_a_matrix_at_the_root(tmp_path: Path) -> None:
     numpy.testing.assert_array_equal(to_dense_array(open_array(path)), matrix.dense())
 
 
+def test_tenx_at_the_root(tmp_path: Path, untrusted: bool) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as handle:
+        want = write_tenx(handle)
+    rows, columns = [f"ENSG{i}" for i in range(30)], [f"ACGT-{i}" for i in range(20)]
+    for matrix in (
+        TenxMatrix(path, untrusted=untrusted),
+        TenxMatrix(path, "/", untrusted=untrusted),
+        open_array(path, untrusted=untrusted),
+    ):
+        assert type(matrix) is TenxMatrix
+        check(matrix, want, rows, columns)
+    with h5py.File(path, "a") as handle:
+        write_tenx(handle.create_group("mm10"))
+    with error_naming(ValueError, path, "several", "'/', 'mm10'"):
+        TenxMatrix(path, untrusted=untrusted)
+
+
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as handle:

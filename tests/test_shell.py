@@ -21,7 +21,7 @@ import pytest
 import scipy.sparse
 
 import real
-from filebackedarray import _check, _compressed, _core, _listing
+from filebackedarray import _check, _compressed, _core, _listing, _untrusted
 from filebackedarray._shell import main
 from helpers import Compressed
 
@@ -719,6 +719,137 @@ def test_the_installed_script(path: Path) -> None:
     script = Path(sys.executable).parent / "filebackedarray"
     done = subprocess.run([script, "ls", path], capture_output=True, text=True, check=True)
     assert done.stdout == run("ls", path).stdout
+
+
+# ---- files that are not trusted --------------------------------------------------------------
+
+HOSTILE = Path(__file__).parent / "data" / "libhdf5"
+
+
+def test_untrusted_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [
+        ["ls", path],
+        ["check", path],
+        *(["info", path, name] for name in ("dense", "tenx", "g/names")),
+        *(["head", path, name] for name in ("dense", "tenx", "g/names", "g/scalar")),
+        *(["stats", path, name] for name in ("dense", "tenx", "h5ad")),
+        ["head", path, "bare", "--shape", "50x20", "--by", "column"],
+        ["stats", path, "tenx", "--axis", "1"],
+    ]
+    wanted = [(run(*command), documented(*command)) for command in commands]
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("it is read in this process")
+
+    class Refused:
+        __init__ = refused
+
+    for name in ("inspect", "facts", "describe", "members", "attributes", "read_field", "read_path", "read_dense"):
+        monkeypatch.setattr(_core, name, refused)
+    for name in ("multiply_dense", "read_strings", "reduce_dense", "check_dense"):
+        monkeypatch.setattr(_core, name, refused)
+    monkeypatch.setattr(_core, "SparseMatrix", Refused)
+    for command, (text, document) in zip(commands, wanted, strict=True):
+        done = run(*command, "--untrusted")
+        found = documented(*command, "--untrusted")
+        assert (done.returncode, done.stderr) == (text.returncode, text.stderr)
+        if command[0] == "stats":
+            # Sums are of other blocks, and rounded otherwise.
+            for name, values in found.pop("statistics").items():
+                want = [float(value) for value in document["statistics"][name]]
+                numpy.testing.assert_allclose([float(value) for value in values], want, rtol=1e-12)
+            del document["statistics"]
+        else:
+            assert done.stdout == text.stdout
+        assert found == document
+
+
+def test_untrusted_structure_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    matrix = good_matrix()
+    matrix.indices[3] = 10**6
+    sparse_file(path, matrix)
+    said = documented("check", path, "--untrusted", status=1)
+    assert said == documented("check", path, status=1)
+    assert "outside" in said["members"][0]["damaged"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("case", "bad", "good"),
+    [
+        ("btree2-leaf-checksum-overflow", "/tree2", "/extensible"),
+        ("extensible-array-endless-iteration", "/extensible", "/tree2"),
+        ("fixed-array-endless-iteration", "/matrix/data", "/matrix/indptr"),
+    ],
+)
+def test_what_ends_the_process_is_reported(case: str, bad: str, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_untrusted, "SECONDS", 2)
+    path = HOSTILE / f"{case}.h5"
+    for command in ("ls", "check"):
+        done = run(command, path, "--untrusted", "--json")
+        assert done.returncode == 1
+        assert "ended" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        members = {member["name"]: member for member in json.loads(done.stdout)["members"]}
+        assert members[bad]["kind"] == "unreadable"
+        assert members[good]["kind"] == "dense"
+        if command == "check":
+            assert members[bad]["damaged"]
+            assert members[good]["damaged"] == []
+    for command in ("info", "head", "stats"):
+        done = run(command, path, bad, "--untrusted")
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert command == "info" or done.stdout == ""
+
+
+def test_a_file_of_which_everything_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        for number in range(30):
+            handle[f"x{number:02}"] = numpy.arange(3)
+    # A worker that crashes whenever it is asked about a dataset.
+    monkeypatch.setattr(
+        _untrusted,
+        "_START",
+        _untrusted._START.replace("_worker.serve()", "_worker._CALLS['facts'] = lambda *_: os.abort()\n_worker.serve()")
+        + "",
+    )
+    monkeypatch.setattr(_untrusted, "_worker", None)
+    monkeypatch.setattr(_untrusted, "_START", "import os" + _untrusted._START)
+    for command in ("ls", "check"):
+        done = run(command, path, "--untrusted", "--json")
+        assert done.returncode == 1
+        assert "ended 5 processes" in done.stderr
+        assert "was not read" in done.stderr
+        members = json.loads(done.stdout)["members"]
+        unreadable = [member for member in members if member["kind"] == "unreadable"]
+        assert len(unreadable) == 30
+        notes = [member["note"] if command == "ls" else member["damaged"][0]["message"] for member in unreadable]
+        assert ["SIGABRT" in note for note in notes] == [True] * 5 + [False] * 25
+        assert all("not read" in note for note in notes[5:])
+
+
+def test_progress_of_an_untrusted_check(path: Path) -> None:
+    told: list[Any] = []
+
+    def report(title: str) -> Any:
+        told.append(title)
+        return lambda *done: told.append(done)
+
+    count = len(list(_check.check(str(path), report, untrusted=True)))
+    assert told == [str(path), *((number, count) for number in range(1, count + 1))]
+
+
+def test_real_files_that_crash_libhdf5() -> None:
+    real.require()
+    path = real.location() / "c6_malformed/HDFGroup+cve_hdf5/cvefiles/cve-2024-32609.h5"
+    for command in ("ls", "check"):
+        done = run(command, path, "--untrusted")
+        assert done.returncode == 1
+        assert "uint" in done.stdout
+        assert "SIG" in done.stdout
+        assert len(done.stderr.splitlines()) == 1
 
 
 # ---- real files ------------------------------------------------------------------------------

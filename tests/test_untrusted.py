@@ -31,6 +31,7 @@ from filebackedarray import (
     Hdf5CompressedSparseMatrixSeed,
     Hdf5DenseArray,
     Hdf5DenseArraySeed,
+    _core,
     _untrusted,
     get_num_threads,
     set_num_threads,
@@ -292,6 +293,9 @@ DEADLY = {
 }
 
 
+FOLDER = Path(__file__).parent / "data" / "libhdf5"
+
+
 def read_untrusted(path: Path, name: str | None) -> None:
     if name is None:
         seed = Hdf5CompressedSparseMatrixSeed(path, "matrix", (8, 6), True, untrusted=True)
@@ -304,4 +308,30 @@ def read_untrusted(path: Path, name: str | None) -> None:
 def test_what_libhdf5_dies_of_is_an_error(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_untrusted, "SECONDS", 2)
     with pytest.raises(OSError, match=case):
-        read_untrusted(Path(__file__).parent / "data" / "libhdf5" / f"{case}.h5", DEADLY[case])
+        read_untrusted(FOLDER / f"{case}.h5", DEADLY[case])
+
+
+def test_checks_are_the_same(path: Path) -> None:
+    for name in (b"x", b"numbers", b"strings", b"virtual"):
+        assert _untrusted.read_path(str(path), name) == _core.read_path(path, name)
+        assert _untrusted.check_dense(str(path), name) == _core.check_dense(path, name)
+    with h5py.File(path) as handle:
+        info = handle["x"].id.get_chunk_info(3)
+    with path.open("r+b") as file:
+        file.seek(info.byte_offset)
+        file.write(bytes(info.size))
+    chunks, damaged = _untrusted.check_dense(str(path), b"x")
+    assert (chunks, damaged) == _core.check_dense(path, b"x")
+    assert [place for place, _ in damaged] == [info.chunk_offset]
+
+
+def test_patience_ends() -> None:
+    path = str(FOLDER / "btree2-leaf-checksum-overflow.h5")
+    with _untrusted.patience(2) as count:
+        for _ in range(2):
+            with pytest.raises(OSError, match="SIG"):
+                _untrusted.facts(path, b"tree2")
+        with pytest.raises(OSError, match="ended 2 processes"):
+            _untrusted.facts(path, b"extensible")
+        assert count.ended == 2
+    assert _untrusted.facts(path, b"extensible")["chunks"] == (2, 5)

@@ -11,6 +11,7 @@ import numpy.typing
 
 from . import _contents, _core, _listing
 from ._compressed import MEMBERS
+from ._engine import EndedError, engine
 from ._listing import Entry, message
 from ._names import engine_name
 from ._progress import Report
@@ -48,7 +49,7 @@ class Checked:
         self.damaged.append({"dataset": dataset, "chunk": chunk, "message": message})
 
 
-def check(path: str, report: Callable[[str], Report | None]) -> Iterator[Checked]:
+def check(path: str, report: Callable[[str], Report | None], *, untrusted: bool = False) -> Iterator[Checked]:
     """Check all datasets and sparse matrices of a file.
 
     Every chunk is decoded on all cores, by which its checksum is verified if it has one; of sparse matrices the
@@ -57,7 +58,10 @@ def check(path: str, report: Callable[[str], Report | None]) -> Iterator[Checked
 
     Args:
         path: Path to the file.
-        report: Called with the name of each dataset; what it returns is told how far its check is.
+        report: Called with the name of each dataset; what it returns is told how far its check is. If the file is not
+            trusted, called once, with the path; what it returns is told how many of all have been checked.
+        untrusted: Whether the file may have been made to do damage. What ends the process that reads it is damaged,
+            and the check goes on.
 
     Yields:
         What came of each, in the order of the tree.
@@ -65,25 +69,55 @@ def check(path: str, report: Callable[[str], Report | None]) -> Iterator[Checked
     Raises:
         FileNotFoundError, OSError: If the file cannot be read at all.
     """
-    for entry in _listing.entries(path):
-        if entry.repeats is not None or entry.kind in ("group", "other"):
-            continue
-        checked = Checked(entry.name, entry.kind)
-        if entry.kind == "sparse":
-            _sparse(path, entry, checked, report)
-        elif entry.kind == "dense":
-            _chunks(path, entry.name, checked, report)
-        elif entry.kind == "unreadable":
-            checked.fault(entry.name, entry.note)
-        else:
-            checked.unchecked = entry.note or entry.kind
-        yield checked
+    found = (
+        entry
+        for entry in _listing.entries(path, untrusted=untrusted)
+        if entry.repeats is None and entry.kind not in ("group", "other")
+    )
+    file = _File(path, report, untrusted)
+    if not untrusted:
+        yield from (_checked(file, entry) for entry in found)
+        return
+    everything = list(found)
+    told = report(path)
+    for number, entry in enumerate(everything, 1):
+        yield _checked(file, entry)
+        if told is not None:
+            told(number, len(everything))
 
 
-def _chunks(path: str, name: str, checked: Checked, report: Callable[[str], Report | None]) -> bool:
+@dataclass(frozen=True)
+class _File:
+    """A file that is checked."""
+
+    path: str
+    report: Callable[[str], Report | None]
+    untrusted: bool
+
+    def chunks(self, name: str) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
+        """Decode the chunks of a dataset: how many there are, and the damaged ones."""
+        if self.untrusted:
+            return engine(True).check_dense(self.path, engine_name(name))
+        return _core.check_dense(self.path, engine_name(name), self.report(name))
+
+
+def _checked(file: _File, entry: Entry) -> Checked:
+    checked = Checked(entry.name, entry.kind)
+    if entry.kind == "sparse":
+        _sparse(file, entry, checked)
+    elif entry.kind == "dense":
+        _chunks(file, entry.name, checked)
+    elif entry.kind == "unreadable":
+        checked.fault(entry.name, entry.note)
+    else:
+        checked.unchecked = entry.note or entry.kind
+    return checked
+
+
+def _chunks(file: _File, name: str, checked: Checked) -> bool:
     """Decode the chunks of a dataset. Whether all are as they should be."""
     try:
-        count, damaged = _core.check_dense(path, engine_name(name), report(name))
+        count, damaged = file.chunks(name)
     except (NotImplementedError, TypeError) as error:
         checked.unchecked = message(error)
         return False
@@ -96,10 +130,16 @@ def _chunks(path: str, name: str, checked: Checked, report: Callable[[str], Repo
     return not damaged
 
 
-def _sparse(path: str, entry: Entry, checked: Checked, report: Callable[[str], Report | None]) -> None:
+def _sparse(file: _File, entry: Entry, checked: Checked) -> None:
     members = {member: f"{entry.name.rstrip('/')}/{member}" for member in MEMBERS}
-    good = [_chunks(path, name, checked, report) for name in members.values()]
-    shapes = [_contents.describe(path, name).shape or () for name in members.values()]
+    good = [_chunks(file, name, checked) for name in members.values()]
+    try:
+        shapes = [
+            _contents.describe(file.path, name, untrusted=file.untrusted).shape or () for name in members.values()
+        ]
+    except _FAULTS as error:
+        checked.fault(entry.name, message(error))
+        return
     if any(len(shape) != 1 for shape in shapes):
         checked.notes.append(f"it is no sparse matrix: {entry.note}")
         return
@@ -111,7 +151,7 @@ def _sparse(path: str, entry: Entry, checked: Checked, report: Callable[[str], R
     # Indices that cannot be read are reported, and those around them looked at; without pointers they mean nothing.
     if good[-1]:
         try:
-            _Structure(path, members, entry, checked).check()
+            _Structure(file, members, entry, checked).check()
         except (NotImplementedError, TypeError) as error:
             checked.unchecked = checked.unchecked or message(error)
         except _FAULTS as error:
@@ -121,8 +161,8 @@ def _sparse(path: str, entry: Entry, checked: Checked, report: Callable[[str], R
 class _Structure:
     """Pointers and indices of a compressed matrix."""
 
-    def __init__(self, path: str, members: dict[str, str], entry: Entry, checked: Checked) -> None:
-        self._path = path
+    def __init__(self, file: _File, members: dict[str, str], entry: Entry, checked: Checked) -> None:
+        self._path, self._reader = file.path, engine(file.untrusted)
         self._members = members
         self._checked = checked
         self._primary = self._secondary = None
@@ -137,12 +177,13 @@ class _Structure:
 
     def _read(self, member: str, begin: int, end: int) -> Array:
         output = numpy.empty(end - begin, numpy.int64)
-        _core.read_dense(self._path, engine_name(self._members[member]), [(begin, end - begin, 1)], "<i8", output)
+        name = engine_name(self._members[member])
+        self._reader.read_dense(self._path, name, [(begin, end - begin, 1)], "<i8", output)
         return output
 
     def check(self) -> None:
         ((count,), indices, self._chunk), ((length,), indptr, _) = (
-            _core.inspect(self._path, engine_name(self._members[member])) for member in ("indices", "indptr")
+            self._reader.inspect(self._path, engine_name(self._members[member])) for member in ("indices", "indptr")
         )
         for member, code in (("indices", indices), ("indptr", indptr)):
             if numpy.dtype(code).kind not in "iu":
@@ -170,6 +211,8 @@ class _Structure:
         for end in self._windows(count):
             try:
                 indices = self._read("indices", begin, end)
+            except EndedError:
+                raise
             except _FAULTS:
                 # A damaged chunk, which has been reported.
                 previous, begin = None, end

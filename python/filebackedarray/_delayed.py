@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,6 +80,8 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         if ufunc is numpy.matmul:
             left, right = inputs
             result = left.__matmul__(right) if isinstance(left, FileBackedArray) else right.__rmatmul__(left)
+        elif ufunc is numpy.negative:
+            result = -inputs[0]
         else:
             try:
                 result = _ours(super().__array_ufunc__(ufunc, method, *_operands(inputs)))
@@ -119,10 +122,59 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         return converted
 
     def __neg__(self) -> Any:
-        return _ours(super().__neg__())
+        # delayedarray subtracts from 0, which can be done with booleans too. This is numpy's error for them.
+        numpy.negative(numpy.empty(0, self.dtype))
+        # And 0 - 0.0 has no sign, which -0.0 has.
+        return self * -1 if self.dtype.kind == "f" else _ours(super().__neg__())
 
     def __abs__(self) -> Any:
         return _ours(super().__abs__())
+
+    def __int__(self) -> int:
+        return int(self._element())
+
+    def __float__(self) -> float:
+        return float(self._element())
+
+    def __complex__(self) -> complex:
+        return complex(self._element())
+
+    def __bool__(self) -> bool:
+        return bool(_not_missing(self._element()))
+
+    def item(self, *index: Any) -> Any:
+        """Read one element, as a number or string of Python's. See :py:meth:`numpy.ndarray.item`.
+
+        Args:
+            index: Which one: nothing, if there is only one; its number, counted as in C order; or its indices.
+
+        Returns:
+            The element.
+
+        Raises:
+            ValueError: If there is another number of elements than one, or of indices than dimensions.
+            IndexError: If there is no such element.
+            TypeError: If an index is no integer.
+            numpy.ma.MaskError: If it is a missing value.
+            FileNotFoundError, OSError: If it cannot be read.
+        """
+        (positions,) = index if len(index) == 1 and isinstance(index[0], tuple) else (index,)
+        if not positions:
+            return _not_missing(self._element()).item()
+        if len(positions) == 1:
+            number = operator.index(positions[0])
+            if not -self.size <= number < self.size:
+                raise IndexError(f"index {number} is out of bounds for an array of {self.size} elements")
+            positions = numpy.unravel_index(number % self.size, self.shape)
+        if len(positions) != self.ndim:
+            raise ValueError(f"{len(positions)} indices are given for an array of {self.ndim} dimensions")
+        return _not_missing(self[tuple(map(operator.index, positions))]).item()
+
+    def _element(self) -> Any:
+        """The array in memory if it is of one element; or else one on which numpy's conversions fail likewise."""
+        if self.size == 1:
+            return self.__array__()
+        return numpy.empty(tuple(min(extent, 2) for extent in self.shape), self.dtype)
 
     def __matmul__(self, other: Any) -> Any:
         from ._products import matmul
@@ -242,6 +294,13 @@ def create_dask_array_FileBackedArray(x: FileBackedArray) -> dask.array.Array:  
     return x.to_dask()
 
 
+def _not_missing(value: Any) -> Any:
+    """An element, of which numpy's masked arrays would give what is stored in place of a missing one."""
+    if numpy.ma.is_masked(value):
+        raise numpy.ma.MaskError("a missing value has no equivalent among Python's")
+    return value
+
+
 def _nothing(seed: Any) -> Any:
     """A seed in memory like one without elements."""
     if is_sparse(seed):
@@ -275,7 +334,7 @@ def _operands(operands: Sequence[Any]) -> list[Any]:
 
 def _operand(other: Any, shape: tuple[int, ...]) -> Any:
     """One of them, beside an array of a shape."""
-    if isinstance(other, list | tuple):
+    if isinstance(other, list | tuple) or (isinstance(other, numpy.generic) and shape == ()):
         other = numpy.asarray(other)
     given = tuple(getattr(other, "shape", ()))
     if isinstance(other, DelayedArray) and given != shape:

@@ -36,6 +36,14 @@ Described = tuple[str, bytes, tuple[int, ...] | None, str | None, list[tuple[byt
 Attribute = tuple[bytes, str, tuple[int, ...], str, bytes | list[bytes] | list[list[bytes]] | str]
 
 
+class EndedError(OSError):
+    """The process that read a file which is not trusted was ended, or is not asked any more."""
+
+
+class LateError(EndedError, TimeoutError):
+    """It was ended because it took too long."""
+
+
 class Matrix(Protocol):
     """A compressed sparse matrix; see ``_core.pyi``."""
 
@@ -51,6 +59,8 @@ class Engine(Protocol):
 
     def inspect(self, path: str, name: bytes) -> tuple[tuple[int, ...], str, tuple[int, ...] | None]: ...
     def facts(self, path: str, name: bytes) -> Facts: ...
+    def read_path(self, path: str, name: bytes) -> str: ...
+    def check_dense(self, path: str, name: bytes) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
     def read_dense(self, path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None: ...
     def read_strings(self, path: str, name: bytes, selection: Sequence[Any]) -> list[bytes]: ...
     def describe(self, path: str, name: bytes) -> Described: ...

@@ -349,15 +349,6 @@ class Indexing:
             raise TypeError("len() of unsized object")
         return int(self._seed.shape[0])
 
-    def __bool__(self) -> bool:
-        if self.size == 1:
-            return bool(_extract(self._seed, [range(1)] * self.ndim).reshape(-1)[0])
-        if self.size == 0:
-            raise ValueError("the truth value of an empty array is ambiguous: use 'array.size > 0'")
-        raise ValueError(
-            "the truth value of an array with more than one element is ambiguous: use 'array.any()' or 'array.all()'"
-        )
-
     def __iter__(self) -> Iterator[Any]:
         if not self._seed.shape:
             raise TypeError("iteration over a 0-d array")

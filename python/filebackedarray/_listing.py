@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy
 
-from . import _contents, _core, _facts
+from . import _contents, _facts
 from ._compressed import MEMBERS, is_compressed, layout
 from ._contents import Object
+from ._engine import EndedError, engine
 from ._names import engine_name
 
 _FAULTS = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError)
@@ -62,11 +63,13 @@ class Entry:
         return {key: said[key] for key in keep}
 
 
-def entries(path: str) -> Iterator[Entry]:
+def entries(path: str, *, untrusted: bool = False) -> Iterator[Entry]:
     """Walk through a file. What is met again, under another name, is not entered again.
 
     Args:
         path: Path to the file.
+        untrusted: Whether the file may have been made to do damage. What ends the process that reads it is
+            ``unreadable``, and the walk goes on.
 
     Yields:
         What is there; the members of a group after it.
@@ -75,7 +78,7 @@ def entries(path: str) -> Iterator[Entry]:
         FileNotFoundError, OSError: If the file cannot be read. What is wrong with a part of it is in its entry's note.
     """
     seen: dict[bytes, str] = {}
-    waiting = [_contents.describe(path, "/")]
+    waiting = [_contents.describe(path, "/", untrusted=untrusted)]
     while waiting:
         about = waiting.pop()
         if about.identity and about.identity in seen:
@@ -84,40 +87,42 @@ def entries(path: str) -> Iterator[Entry]:
         if about.identity:
             seen[about.identity] = about.name
         if about.kind == "dataset":
-            yield dataset(path, about)
+            yield dataset(path, about, untrusted=untrusted)
             continue
         if about.kind != "group":
             yield Entry(about.name, about.kind, note=about.note)
             continue
         try:
-            members = _contents.members(path, about.name)
+            members = _contents.members(path, about.name, untrusted=untrusted)
         except _FAULTS as error:
             if about.name == "/":
                 raise
             yield Entry(about.name, "unreadable", note=message(error))
             continue
         hidden: tuple[str, ...] = ()
+        entry = Entry(about.name, "group")
         if is_compressed(members):
+            entry = sparse(path, about.name, untrusted=untrusted)
+        yield entry
+        # Of a matrix that cannot be read, a dataset may be.
+        if entry.kind == "sparse":
             hidden = MEMBERS
-            yield sparse(path, about.name)
             for member in MEMBERS:
                 seen.setdefault(members[member].identity, members[member].name)
-        else:
-            yield Entry(about.name, "group")
         waiting += [member for name, member in reversed(members.items()) if name not in hidden]
 
 
-def dataset(path: str, about: Object) -> Entry:
+def dataset(path: str, about: Object, *, untrusted: bool = False) -> Entry:
     """A dataset, as far as it can be described."""
     entry = Entry(about.name, "dense", shape=about.shape, dtype=type_name(about.dtype), note=about.note)
     if about.dtype is None:
         entry.kind = "dataset"
         return entry
-    name = engine_name(about.name)
+    name, reader = engine_name(about.name), engine(untrusted)
     try:
-        facts, entry.read_path = _core.facts(path, name), _core.read_path(path, name)
+        facts, entry.read_path = reader.facts(path, name), reader.read_path(path, name)
     except _FAULTS as error:
-        entry.note = message(error)
+        _failed(entry, error)
         return entry
     entry.chunks = facts["chunks"]
     entry.filters = list(_facts.filter_names(facts["filters"]))
@@ -137,17 +142,17 @@ def type_name(dtype: numpy.dtype[Any] | None) -> str | None:
     return dtype.name if dtype.isnative and dtype.kind in "biufc" else dtype.str
 
 
-def sparse(path: str, name: str) -> Entry:
+def sparse(path: str, name: str, *, untrusted: bool = False) -> Entry:
     """A group that is a compressed sparse matrix, as far as it can be described."""
-    entry = Entry(name, "sparse")
+    entry, reader = Entry(name, "sparse"), engine(untrusted)
     names = [engine_name(f"{name.rstrip('/')}/{member}") for member in MEMBERS]
     try:
-        facts = [_core.facts(path, member) for member in names]
-        described = [_core.inspect(path, member) for member in names]
+        facts = [reader.facts(path, member) for member in names]
+        described = [reader.inspect(path, member) for member in names]
         if any(len(shape) != 1 for shape, _, _ in described):
             shapes = ", ".join(str(shape) for shape, _, _ in described)
             raise ValueError(f"data, indices and indptr should have one dimension; their shapes are {shapes}")
-        paths = [_core.read_path(path, member) for member in names]
+        paths = [reader.read_path(path, member) for member in names]
         entry.dtype = type_name(numpy.dtype(described[0][1]))
         entry.nnz = described[0][0][0]
         chunks = [fact["chunks"] for fact in facts]
@@ -158,10 +163,17 @@ def sparse(path: str, name: str) -> Entry:
         values = sum(length * fact["value_size"] for length, fact in zip(lengths, facts, strict=True))
         entry.compression_ratio = _ratio(values, entry.storage_size)
         entry.read_path = next((path for path in paths if path != "direct"), "direct")
-        entry.shape, entry.by_column = layout(path, name)
+        entry.shape, entry.by_column = layout(path, name, untrusted=untrusted)
     except _FAULTS as error:
-        entry.note = message(error)
+        _failed(entry, error)
     return entry
+
+
+def _failed(entry: Entry, error: Exception) -> None:
+    """Have an entry say why it could not be described."""
+    entry.note = message(error)
+    if isinstance(error, EndedError):
+        entry.kind = "unreadable"
 
 
 def _ratio(decoded: int, stored: int) -> float | None:

@@ -64,11 +64,11 @@ class _File:
         return is_dataset(members.get("matrix")) and all(one is not None and one.kind == "group" for one in groups)
 
     def tenx_groups(self) -> list[str]:
-        """Groups at the root that hold a matrix as 10x Genomics lays it out."""
+        """The root, and groups at the root, if they hold a matrix as 10x Genomics lays it out."""
+        members = self.members("/")
         return [
-            name
-            for name, item in self.members("/").items()
-            if item.kind == "group" and self.is_tenx(self.members(item.name))
+            *(["/"] if self.is_tenx(members) else []),
+            *(name for name, item in members.items() if item.kind == "group" and self.is_tenx(self.members(item.name))),
         ]
 
     def is_tenx(self, members: dict[str, _contents.Object]) -> bool:
@@ -103,7 +103,7 @@ class TenxMatrix(Hdf5CompressedSparseMatrix):
 
         Args:
             path: Path to the HDF5 file.
-            group: Name of the group. May be None if the file has one matrix only.
+            group: Name of the group, ``"/"`` for the root. May be None if the file has one matrix only.
             dtype: NumPy type of the values. Defaults to the type in the file.
             untrusted: Whether the file may have been made to do damage; see :py:class:`Hdf5DenseArraySeed`.
 
@@ -119,8 +119,9 @@ class TenxMatrix(Hdf5CompressedSparseMatrix):
             groups = file.tenx_groups()
             if not groups:
                 raise ValueError(
-                    f"{file.shown} has no matrix of 10x Genomics: no group with 'data', 'indices', 'indptr', 'shape'"
-                    f" and 'features', 'genes' or 'barcodes'. At its root are {_listed(file.members('/'))}"
+                    f"{file.shown} has no matrix of 10x Genomics: neither its root nor a group has 'data', 'indices',"
+                    " 'indptr', 'shape' and 'features', 'genes' or 'barcodes'."
+                    f" At its root are {_listed(file.members('/'))}"
                 )
             if len(groups) > 1:
                 raise ValueError(f"{file.shown} has several matrices; 'group' should be one of {_listed(groups)}")

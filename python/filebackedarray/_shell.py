@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ._display import Column, print_json, print_table
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 """As of a process that ended by SIGINT, or SIGPIPE."""
+
+_MOST_ENDED = 5
+"""So many processes a file that is not trusted may end before the rest of it is left alone."""
 
 _STATISTICS = ("count_nonzero", "sum", "mean", "std", "min", "max")
 
@@ -77,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"filebackedarray {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[Any], int], what: str, with_name: bool = True) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[Any], int], what: str, with_name: bool = True, with_untrusted: bool = True
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
         added.add_argument("file", metavar="FILE", help="an HDF5 file")
         if with_name:
@@ -90,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
             )
         added.add_argument("--json", action="store_true", help="write JSON")
         added.add_argument("--threads", type=_positive, metavar="N", help="how many threads read and decode")
+        if with_untrusted:
+            added.add_argument(
+                "--untrusted",
+                action="store_true",
+                help="read the file in a process of its own, for one that may have been made to do damage",
+            )
         added.set_defaults(run=run)
         return added
 
@@ -119,7 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "decode every chunk of a file and tell what is damaged", with_name=False)
     check.add_argument("--strict", action="store_true", help="fail also if something could not be checked")
     check.add_argument("--quiet", action="store_true", help="show no progress")
-    bench = command("bench", _bench, "measure how fast an array is read, beside h5py if it is installed")
+    bench = command(
+        "bench", _bench, "measure how fast an array is read, beside h5py if it is installed", with_untrusted=False
+    )
+    # In a process of its own it would be another thing, and h5py has none.
+    bench.set_defaults(untrusted=False)
     bench.add_argument("--rounds", type=_positive, default=5, metavar="N", help="how often each reads (5)")
     bench.add_argument(
         "--limit", type=_positive, default=512, metavar="MB", help="how many megabytes are read of a larger array (512)"
@@ -144,12 +160,13 @@ def _open(options: Any) -> Any:
     """The array of a command. Datasets have the shape that the file reports."""
     from . import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _compressed, _contents
 
-    about = _contents.describe(options.file, options.name)
+    untrusted = options.untrusted
+    about = _contents.describe(options.file, options.name, untrusted=untrusted)
     if about.kind != "group":
         if options.shape is not None or options.by is not None:
             raise ValueError(f"{options.name!r} is no group of a sparse matrix, which --shape and --by are for")
-        return Hdf5DenseArray(options.file, options.name, native_order=True)
-    if not _compressed.is_compressed(_contents.members(options.file, options.name)):
+        return Hdf5DenseArray(options.file, options.name, native_order=True, untrusted=untrusted)
+    if not _compressed.is_compressed(_contents.members(options.file, options.name, untrusted=untrusted)):
         raise ValueError(
             f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr;"
             f" 'filebackedarray ls' shows what there is"
@@ -158,22 +175,48 @@ def _open(options: Any) -> Any:
         shape, by_column = options.shape, options.by == "column"
     else:
         try:
-            shape, by_column = _compressed.layout(options.file, options.name)
+            shape, by_column = _compressed.layout(options.file, options.name, untrusted=untrusted)
         except ValueError as error:
             raise ValueError(f"{error}; give --shape and --by") from None
         shape = shape if options.shape is None else options.shape
         by_column = by_column if options.by is None else options.by == "column"
-    return Hdf5CompressedSparseMatrix(options.file, options.name, shape, by_column)
+    return Hdf5CompressedSparseMatrix(options.file, options.name, shape, by_column, untrusted=untrusted)
+
+
+@contextmanager
+def _with_patience(options: Any) -> Iterator[Callable[[], int]]:
+    """Go through a file, which, if it is not trusted, may end a few of the processes that read it.
+
+    Yields:
+        What gives, in the end, the exit status of this: 1 if it did, which it says on standard error.
+    """
+    if not options.untrusted:
+        yield lambda: 0
+        return
+    from ._untrusted import patience
+
+    with patience(_MOST_ENDED) as count:
+
+        def status() -> int:
+            if count.ended == 0:
+                return 0
+            left = "" if count.ended < count.most else "; what came after was not read"
+            what = "the process that read it" if count.ended == 1 else f"{count.ended} processes that read it"
+            sys.stderr.write(f"filebackedarray: {_display.printable(repr(options.file))} ended {what}{left}\n")
+            return 1
+
+        yield status
 
 
 def _ls(options: Any) -> int:
     from . import _listing
 
-    found = list(_listing.entries(options.file))
+    with _with_patience(options) as status:
+        found = list(_listing.entries(options.file, untrusted=options.untrusted))
     size = os.stat(options.file).st_size
     if options.json:
         print_json({"file": options.file, "size": size, "members": [entry.as_dict() for entry in found]})
-        return 0
+        return status()
     print_table(
         (
             Column("name", folds=True),
@@ -188,7 +231,7 @@ def _ls(options: Any) -> int:
         ),
         [_row(entry) for entry in found],
     )
-    return 0
+    return status()
 
 
 def _row(entry: Any) -> list[str]:
@@ -227,13 +270,14 @@ def _info(options: Any) -> int:
     from . import _notebook
 
     array = _open(options)
-    said = _notebook.rows(array)
-    said.append(("Read by", _read_by(array)))
     if options.json:
         print_json({"file": options.file, "name": options.name, **_facts(array)})
         return 0
+    # What is said of an array leaves out what cannot be read.
+    with _with_patience(options) as status:
+        said = [*_notebook.rows(array), ("Read by", _read_by(array))]
     print_table((Column(type(array).__name__), Column("", folds=True)), [list(row) for row in said])
-    return 0
+    return status()
 
 
 def _names(array: Any) -> list[str]:
@@ -243,10 +287,11 @@ def _names(array: Any) -> list[str]:
 
 
 def _read_by(array: Any) -> str:
-    from . import _core
+    from ._engine import engine
     from ._names import engine_name, engine_path
 
-    paths = [_core.read_path(engine_path(array.path), engine_name(name)) for name in _names(array)]
+    reader, path = engine(array.seed._untrusted), engine_path(array.path)
+    paths = [reader.read_path(path, engine_name(name)) for name in _names(array)]
     return next((path for path in paths if path != "direct"), "direct")
 
 
@@ -376,14 +421,17 @@ def _axis(text: str, ndim: int) -> int | None:
 def _labels(options: Any, axis: int) -> list[str] | None:
     """Names along an axis of the array as the file has it, where the openers know them."""
     from . import H5adMatrix, open_array
+    from ._engine import EndedError
 
     if axis > 1 or options.shape is not None or options.by is not None:
         return None
     try:
-        opened: Any = open_array(options.file, options.name, native_order=True)
+        opened: Any = open_array(options.file, options.name, native_order=True, untrusted=options.untrusted)
         # Seen from the other side than it is stored.
         axis = 1 - axis if isinstance(opened, H5adMatrix) else axis
         names = opened.row_names if axis == 0 else opened.column_names
+    except EndedError:
+        raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         from ._listing import message
 
@@ -417,17 +465,17 @@ def _check(options: Any) -> int:
 
     results = []
     shows = not options.quiet and sys.stderr.isatty()
-    with ExitStack() as bars:
+    with _with_patience(options) as status, ExitStack() as bars:
 
         def report(name: str) -> Any:
             bars.close()
             return bars.enter_context(reporting(shows, _display.printable(name), stays=False))
 
-        for checked in _check.check(options.file, report):
+        for checked in _check.check(options.file, report, untrusted=options.untrusted):
             results.append(checked)
     faults = sum(len(checked.damaged) for checked in results)
     unchecked = [checked for checked in results if checked.unchecked]
-    fails = bool(faults or (options.strict and unchecked))
+    fails = bool(status() or faults or (options.strict and unchecked))
     if options.json:
         print_json(
             {

@@ -39,6 +39,7 @@ from ._subset import select
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
+from .ReshapedHdf5ArraySeed import ReshapedHdf5ArraySeed
 
 Array = numpy.typing.NDArray[Any]
 DType = numpy.dtype[Any]
@@ -48,6 +49,9 @@ Index: TypeAlias = "range | Array"
 
 _LONG = 256
 """Of so many stored elements each, columns (or rows) are computed one by one."""
+
+_MOST_TICKS = 1 << 20
+"""Of more chunks along an axis, the ends of some are known, which takes no more memory than a block does."""
 
 _MANY = 1 << 23
 """Of a matrix with more columns (or rows) than this, the pointers are not read to choose blocks of equal size."""
@@ -122,7 +126,7 @@ class Node:
         raise NotImplementedError
 
     def ticks(self) -> list[Array]:
-        """For each axis, where its chunks end."""
+        """For each axis, where its chunks end; where there are very many, some of those places."""
         raise NotImplementedError
 
     def stored(self, axis: int) -> Array:
@@ -185,6 +189,9 @@ class Leaf(Node):
         return block
 
     def ticks(self) -> list[Array]:
+        if isinstance(self._seed, ReshapedHdf5ArraySeed):
+            # A grid of delayedarray's goes through all ends.
+            return [_regular(chunk, extent) for chunk, extent in zip(self._seed._chunks, self.shape, strict=True)]
         ends = [numpy.asarray(list(boundary), dtype=numpy.int64) for boundary in chunk_grid(self._seed).boundaries]
         return [
             end if len(end) and end[-1] == extent else _whole(extent)
@@ -283,7 +290,7 @@ class SparseLeaf(Node):
 
     def ticks(self) -> list[Array]:
         ends = [_whole(extent) for extent in self.shape]
-        ends[self._axis] = numpy.arange(1, self.shape[self._axis] + 1, dtype=numpy.int64)
+        ends[self._axis] = _regular(1, self.shape[self._axis])
         return ends
 
     def stored(self, axis: int) -> Array:
@@ -809,8 +816,10 @@ def _whole(extent: int) -> Array:
 
 
 def _regular(spacing: int, extent: int) -> Array:
+    """Where chunks of a length end; of very many, where every so manyth does."""
     if extent == 0:
         return _whole(0)
+    spacing *= -(-extent // (spacing * _MOST_TICKS))
     ends = numpy.arange(1, -(-extent // spacing) + 1, dtype=numpy.int64) * spacing
     ends[-1] = extent
     return ends

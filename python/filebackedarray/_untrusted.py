@@ -12,12 +12,14 @@ from __future__ import annotations
 import builtins
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,17 @@ import numpy
 import numpy.typing
 
 from . import _core, _frames
-from ._engine import Attribute, Described, Facts
+from ._engine import Attribute, Described, EndedError, Facts, LateError
 from ._memory import machine_memory
 
 SECONDS = 30.0
 """How long a call may take, beside the time for its bytes."""
 
 BYTES_PER_SECOND = 1 << 24
-"""What is read or returned is allowed a second for each so many bytes, less than any machine needs."""
+"""What is read, decoded or returned is allowed a second for each so many bytes, less than any machine needs."""
+
+SMALLEST = 1024
+"""Values are believed to be no more than so many times as large as the file, whatever it says."""
 
 MEMORY = 4 << 30
 """Bytes that a call may take beside its result."""
@@ -113,11 +118,11 @@ class _Worker:
         except (EOFError, BrokenPipeError):
             self.kill()
             if late.is_set():
-                raise TimeoutError(
+                raise LateError(
                     f"reading {path!r} took more than {seconds:.0f} s in a process of its own;"
                     " the file may be damaged, or made to do damage"
                 ) from None
-            raise OSError(
+            raise EndedError(
                 f"the process that read {path!r} was ended by {_ending(self._process.returncode)};"
                 " the file may be damaged, or made to do damage"
             ) from None
@@ -136,8 +141,36 @@ def _ending(code: int) -> str:
     return f"exit status {code}"
 
 
+@dataclass
+class Patience:
+    """How many calls may end the worker before no more are made."""
+
+    most: int
+    ended: int = 0
+    """How many did."""
+
+
 _lock = threading.Lock()
 _worker: _Worker | None = None
+_patience: Patience | None = None
+
+
+@contextlib.contextmanager
+def patience(most: int) -> Iterator[Patience]:
+    """Give up what is not read yet once so many calls have ended the worker, each of which may take its time.
+
+    Args:
+        most: Of so many, the next call raises an :py:class:`EndedError` at once, as long as the body runs.
+
+    Yields:
+        The count.
+    """
+    global _patience
+    before, _patience = _patience, Patience(most)
+    try:
+        yield _patience
+    finally:
+        _patience = before
 
 
 def _after_fork() -> None:
@@ -157,15 +190,20 @@ def _call(
     arrays: Sequence[_Array] = (),
     outputs: Sequence[_Array] = (),
     expected: int = 0,
+    decoded: int = 0,
     **arguments: Any,
 ) -> tuple[dict[str, Any], list[_Array]]:
-    """Have the worker do something, with memory and time for a result of `expected` bytes."""
+    """Have the worker do something.
+
+    It has memory and time for a result of `expected` bytes, and time to go through `decoded` ones.
+    """
     global _worker
     path = os.path.abspath(path)  # The worker stays in the folder in which it was started.
     expected = min(expected, machine_memory() or expected)
     size = expected
     with contextlib.suppress(OSError):
-        size += os.stat(path).st_size
+        stored = os.stat(path).st_size
+        size += stored + min(decoded, SMALLEST * stored)
     message = {
         "call": call,
         "path": path,
@@ -175,9 +213,16 @@ def _call(
         **arguments,
     }
     with _lock:
+        if _patience is not None and _patience.ended >= _patience.most:
+            raise EndedError(f"not read, since {path!r} ended {_patience.ended} processes that read it")
         if _worker is None or not _worker.usable():
             _worker = _Worker()
-        answer, results = _worker.call(path, SECONDS + size / BYTES_PER_SECOND, message, arrays, outputs)
+        try:
+            answer, results = _worker.call(path, SECONDS + size / BYTES_PER_SECOND, message, arrays, outputs)
+        except EndedError:
+            if _patience is not None:
+                _patience.ended += 1
+            raise
     if "error" in answer:
         raise _ERRORS.get(answer["error"], OSError)(*answer["message"])
     return answer, results
@@ -209,6 +254,20 @@ def facts(path: str, name: bytes) -> Facts:
         "logical": bool(answer["logical"]),
         "missing_strings": bool(answer["missing_strings"]),
     }
+
+
+def read_path(path: str, name: bytes) -> str:
+    """See ``_core``."""
+    answer, _ = _call("read_path", path, name=name.decode("latin-1"))
+    return str(answer["path"])
+
+
+def check_dense(path: str, name: bytes) -> tuple[int, list[tuple[tuple[int, ...], str]]]:
+    """See ``_core``. How far it is cannot be told meanwhile: a call has one answer."""
+    shape = describe(path, name)[2] or ()
+    size = math.prod(shape) * facts(path, name)["value_size"]
+    answer, _ = _call("check_dense", path, decoded=size, name=name.decode("latin-1"))
+    return int(answer["chunks"]), [(tuple(map(int, chunk)), str(what)) for chunk, what in answer["damaged"]]
 
 
 def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:

@@ -44,6 +44,15 @@ def _facts(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
     return {**_core.facts(message["path"], _name(message["name"]))}, ()
 
 
+def _read_path(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    return {"path": _core.read_path(message["path"], _name(message["name"]))}, ()
+
+
+def _check_dense(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
+    chunks, damaged = _core.check_dense(message["path"], _name(message["name"]))
+    return {"chunks": chunks, "damaged": damaged}, ()
+
+
 def _read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array]) -> Answer:
     output = numpy.empty(message["shape"], message["out"])
     axes = _axes(message["axes"], arrays)
@@ -115,6 +124,8 @@ def _sparse_read_dense(message: dict[str, Any], arrays: Sequence[_frames.Array])
 _CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] = {
     "inspect": _inspect,
     "facts": _facts,
+    "read_path": _read_path,
+    "check_dense": _check_dense,
     "read_dense": _read_dense,
     "read_strings": _read_strings,
     "describe": _describe,
