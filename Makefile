@@ -88,6 +88,7 @@ bench: build $(LIMIT)
 		--markdown docs/performance.md
 	$(BIN)/python benches/bench.py --size large --check --limit $(LIMIT) --json $(RESULTS)/large.json \
 		--plots docs/images --markdown docs/performance.md --summary README.md
+	$(BIN)/python benches/goals.py $(RESULTS)/large.json docs/performance.md
 
 # The same with small files, for CI: fails below a floor, writes no documentation.
 bench-small: build $(LIMIT)
