@@ -339,6 +339,17 @@ def test_saved_by_dolomite(array: tuple[DelayedArray, numpy.ndarray], tmp_path: 
         same(back, numpy.log1p(data) if want is None else want)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_joined_parts_are_of_one_type(array: tuple[DelayedArray, numpy.ndarray], axis: int) -> None:
+    x, data = array
+    joined = numpy.concatenate([x > 1, x, data.astype("f4")], axis=axis)
+    want = numpy.concatenate([data > 1, data, data.astype("f4")], axis=axis)
+    # In half precision, if it were of booleans.
+    for made, expected in ((joined, want), (numpy.log1p(joined), numpy.log1p(want)), (numpy.round(joined, 1), want)):
+        same(made, expected)
+        same(made[:7, :7], expected[:7, :7])
+
+
 def test_a_scalar_and_scalars(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as handle:
         handle["x"] = numpy.int16(3)

@@ -368,6 +368,9 @@ def _concatenated(arrays: Sequence[Any], axis: int | None = 0, **kwargs: Any) ->
     if joined is None:
         # The rows of an array that was given as the sequence.
         return numpy.concatenate(parts, axis=axis)
+    # delayedarray computes with what lies in one part in that part's type.
+    dtype = numpy.result_type(*[part.dtype for part in parts])
+    parts = [part if part.dtype == dtype else part.astype(dtype) for part in parts]
     return _ours(DelayedArray.__array_function__(joined, numpy.concatenate, (), (parts,), {"axis": axis}))
 
 
