@@ -192,7 +192,6 @@ def test_rows_one_after_the_other(parts: Any, want: numpy.ndarray) -> None:
 
 
 def test_dask(parts: Any, want: numpy.ndarray) -> None:
-    pytest.importorskip("dask.array")
     numpy.testing.assert_array_equal(create_dask_array(Hdf5DualSparseMatrix(*parts).seed).compute(), want)
 
 

@@ -212,7 +212,6 @@ def test_the_rest_of_an_array(path: Path) -> None:
 
 
 def test_dask(path: Path) -> None:
-    pytest.importorskip("dask.array")
     seed = ReshapedHdf5ArraySeed(path, "a", (24, 50))
     array = create_dask_array(seed)
     numpy.testing.assert_array_equal(array.compute(), extract_dense_array(seed, everything((24, 50))))

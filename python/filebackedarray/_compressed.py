@@ -39,7 +39,9 @@ def two_integers(path: str | os.PathLike[str], dataset: Object, *, untrusted: bo
     return int(values[0]), int(values[1])
 
 
-def layout(path: str | os.PathLike[str], group: str, *, untrusted: bool = False) -> tuple[tuple[int, int], bool]:
+def layout(
+    path: str | os.PathLike[str], group: str, members: Mapping[str, Object], *, untrusted: bool = False
+) -> tuple[tuple[int, int], bool]:
     """Shape and orientation of a compressed group, as far as the file says them.
 
     They are attributes of the group in h5ad files (``encoding-type`` and ``shape``; ``h5sparse_format`` and
@@ -51,6 +53,7 @@ def layout(path: str | os.PathLike[str], group: str, *, untrusted: bool = False)
     Args:
         path: Path to the HDF5 file.
         group: Name of the group.
+        members: Its members.
         untrusted: Whether the file may have been made to do damage.
 
     Returns:
@@ -60,7 +63,6 @@ def layout(path: str | os.PathLike[str], group: str, *, untrusted: bool = False)
         FileNotFoundError, OSError, KeyError: If the group cannot be read.
         ValueError: If it lacks something, which is listed.
     """
-    members = _contents.members(path, group, untrusted=untrusted)
     lacks = [f"the dataset {name!r}" for name in MEMBERS if not is_dataset(members.get(name))]
     found = _contents.attributes(path, group, *_SHAPES, *_ORIENTATIONS, untrusted=untrusted)
     shape = None

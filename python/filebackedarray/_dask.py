@@ -99,7 +99,8 @@ class _Source:
     def meta(self) -> Any:
         """An empty block."""
         if self._format is not None:
-            return _matrix_class(self._format)((0, 0), dtype=self.dtype)
+            make = scipy.sparse.csc_matrix if self._format == "csc" else scipy.sparse.csr_matrix
+            return make((0, 0), dtype=self.dtype)
         empty = numpy.ma.empty if is_masked(self._tree) else numpy.empty
         return empty((0,) * self.ndim, self.dtype)
 
@@ -141,19 +142,13 @@ class _Source:
         block = self.node.compressed(positions)
         if block.by_column != (self._format == "csc"):
             block = block.turned()
-        values = block.values.astype(self.dtype.newbyteorder("="), copy=False)
-        assert self._format is not None
-        return _matrix_class(self._format)((values, block.indices, block.pointers), shape=block.shape)
+        return block.matrix(self.dtype.newbyteorder("="))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_compiled": None}
 
     def __dask_tokenize__(self) -> Any:
         return _token(self._tree), self._format, self._threads
-
-
-def _matrix_class(format: Format) -> Any:
-    return scipy.sparse.csc_matrix if format == "csc" else scipy.sparse.csr_matrix
 
 
 def _positions(part: Any, extent: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ def entries(path: str, *, untrusted: bool = False) -> Iterator[Entry]:
         hidden: tuple[str, ...] = ()
         entry = Entry(about.name, "group")
         if is_compressed(members):
-            entry = sparse(path, about.name, untrusted=untrusted)
+            entry = sparse(path, about.name, members, untrusted=untrusted)
         yield entry
         # Of a matrix that cannot be read, a dataset may be.
         if entry.kind == "sparse":
@@ -142,7 +142,7 @@ def type_name(dtype: numpy.dtype[Any] | None) -> str | None:
     return dtype.name if dtype.isnative and dtype.kind in "biufc" else dtype.str
 
 
-def sparse(path: str, name: str, *, untrusted: bool = False) -> Entry:
+def sparse(path: str, name: str, members: Mapping[str, Object], *, untrusted: bool = False) -> Entry:
     """A group that is a compressed sparse matrix, as far as it can be described."""
     entry, reader = Entry(name, "sparse"), engine(untrusted)
     names = [engine_name(f"{name.rstrip('/')}/{member}") for member in MEMBERS]
@@ -163,7 +163,7 @@ def sparse(path: str, name: str, *, untrusted: bool = False) -> Entry:
         values = sum(length * fact["value_size"] for length, fact in zip(lengths, facts, strict=True))
         entry.compression_ratio = _ratio(values, entry.storage_size)
         entry.read_path = next((path for path in paths if path != "direct"), "direct")
-        entry.shape, entry.by_column = layout(path, name, untrusted=untrusted)
+        entry.shape, entry.by_column = layout(path, name, members, untrusted=untrusted)
     except _FAULTS as error:
         _failed(entry, error)
     return entry

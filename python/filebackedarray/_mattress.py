@@ -21,7 +21,6 @@ import mattress
 import numpy
 import numpy.ma
 import numpy.typing
-import scipy.sparse
 
 from . import _scratch
 from ._budget import get_memory_budget
@@ -199,14 +198,13 @@ class _Plan(NamedTuple):
         return block._replace(pointers=matrix.indptr, indices=matrix.indices, values=matrix.data)
 
     def _matrix(self, block: Compressed) -> Any:
-        make = scipy.sparse.csc_matrix if block.by_column else scipy.sparse.csr_matrix
+        # Of the very types that mattress knows, and not only of equal ones.
         index = numpy.dtype(f"i{block.indices.dtype.itemsize}")
-        parts = (
-            block.values.astype(self.dtype, copy=False).view(self.dtype),
-            block.indices.view(index),
-            block.pointers.view(index),
-        )
-        return make(parts, shape=block.shape)
+        return block._replace(
+            pointers=block.pointers.view(index),
+            indices=block.indices.view(index),
+            values=block.values.astype(self.dtype, copy=False).view(self.dtype),
+        ).matrix(self.dtype)
 
 
 def _planned(tree: Any) -> _Plan:

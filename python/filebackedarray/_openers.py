@@ -187,7 +187,7 @@ class H5adMatrix(FileBackedArray):
             seed = Hdf5DenseArraySeed(path, prefix + name, dtype, native_order=not transpose, untrusted=untrusted)
             made: type[H5adMatrix] = DenseH5adMatrix
         else:
-            shape, by_column = layout(path, item.name, untrusted=untrusted)
+            shape, by_column = layout(path, item.name, file.members(item.name), untrusted=untrusted)
             cells, variables = shape
             shape = (variables, cells) if transpose else shape
             seed = Hdf5CompressedSparseMatrixSeed(
@@ -389,7 +389,8 @@ def open_array(
         return TenxMatrix(path, group, **options)
     # Of a group that is named, what it lacks is said; a file may well have a dataset "data".
     if is_compressed(members) or (parts and any(is_dataset(members.get(one)) for one in MEMBERS)):
-        return Hdf5CompressedSparseMatrix(path, group, *layout(path, group, untrusted=untrusted), **options)
+        found = layout(path, group, members, untrusted=untrusted)
+        return Hdf5CompressedSparseMatrix(path, group, *found, **options)
     groups = [] if parts else file.tenx_groups()
     only = groups[0] if len(groups) == 1 else _only_one(file, group)
     return open_array(path, only, native_order=native_order, **options)

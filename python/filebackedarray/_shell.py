@@ -166,7 +166,8 @@ def _open(options: Any) -> Any:
         if options.shape is not None or options.by is not None:
             raise ValueError(f"{options.name!r} is no group of a sparse matrix, which --shape and --by are for")
         return Hdf5DenseArray(options.file, options.name, native_order=True, untrusted=untrusted)
-    if not _compressed.is_compressed(_contents.members(options.file, options.name, untrusted=untrusted)):
+    members = _contents.members(options.file, options.name, untrusted=untrusted)
+    if not _compressed.is_compressed(members):
         raise ValueError(
             f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr;"
             f" 'filebackedarray ls' shows what there is"
@@ -175,7 +176,7 @@ def _open(options: Any) -> Any:
         shape, by_column = options.shape, options.by == "column"
     else:
         try:
-            shape, by_column = _compressed.layout(options.file, options.name, untrusted=untrusted)
+            shape, by_column = _compressed.layout(options.file, options.name, members, untrusted=untrusted)
         except ValueError as error:
             raise ValueError(f"{error}; give --shape and --by") from None
         shape = shape if options.shape is None else options.shape
