@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from filebackedarray import (
     Hdf5CompressedSparseMatrixSeed,
     Hdf5DenseArray,
     Hdf5DenseArraySeed,
+    _contents,
     _core,
 )
 from helpers import error_naming, random_compressed
@@ -138,29 +140,75 @@ def test_facts_are_those_of_the_file_as_it_is(tmp_path: Path) -> None:
         _ = x.filters
 
 
-def test_marks_of_what_is_not_rs(tmp_path: Path) -> None:
-    """Attributes of the same names that hold something else say nothing, and are read without harm."""
+def _fixed(size: int, padding: int, charset: int) -> h5py.h5t.TypeID:
+    datatype = h5py.h5t.C_S1.copy()
+    datatype.set_size(size)
+    datatype.set_strpad(padding)
+    datatype.set_cset(charset)
+    return datatype
+
+
+def _write_text(dataset: h5py.Dataset, datatype: h5py.h5t.TypeID, shape: tuple[int, ...], value: Any) -> None:
+    space = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    attribute = h5py.h5a.create(dataset.id, b"storage.mode", datatype, space)
+    attribute.write(value, mtype=datatype)
+
+
+def test_marks_in_any_kind_of_string_or_number(tmp_path: Path) -> None:
+    """What R's packages say is understood whichever program has written it anew, and with whichever type."""
     path = tmp_path / "x.h5"
+    charsets = {"ascii": h5py.h5t.CSET_ASCII, "utf-8": h5py.h5t.CSET_UTF8}
+    paddings = {"terminated": h5py.h5t.STR_NULLTERM, "zeros": h5py.h5t.STR_NULLPAD, "spaces": h5py.h5t.STR_SPACEPAD}
+    shapes: tuple[tuple[int, ...], ...] = ((), (1,), (1, 1))
+    true = (1, numpy.int8(-1), numpy.uint64(1), numpy.True_, 1.0, numpy.array([1], ">i4"), numpy.array([[256]], "<i2"))
+    false = (0, numpy.False_, 0.0, numpy.array([0], ">i8"), h5py.Empty("i4"), "1")
+    logical, missing, not_missing = [], [], []
     with h5py.File(path, "w") as handle:
-        for name, (mode, missing) in {
-            "as R": (numpy.array([b"logical"]), numpy.int32(1)),
-            "variable": ("logical", "1"),
-            "long": (numpy.array([b"logical"] * 1000), numpy.arange(1000)),
-            "number": (3.5, 0),
-        }.items():
+        for charset, shape in itertools.product(charsets, shapes):
+            name = f"variable {charset} {shape}"
             dataset = handle.create_dataset(name, data=[1])
-            dataset.attrs["storage.mode"] = mode
-            dataset.attrs["as.na"] = missing
-    marks = {
-        name: tuple(_core.facts(str(path), name.encode())[mark] for mark in ("from_r", "logical", "missing_strings"))
-        for name in ("as R", "variable", "long", "number")
-    }
-    assert marks == {
-        "as R": (False, True, True),
-        "variable": (False, False, False),
-        "long": (False, False, False),
-        "number": (False, False, False),
-    }
+            value = numpy.full(shape, "logical", object)
+            dataset.attrs.create("storage.mode", value, dtype=h5py.string_dtype(charset))
+            logical.append(name)
+            for padding, size in itertools.product(paddings, (7, 8, 70)):
+                if size == 7 and padding == "terminated":
+                    continue
+                name = f"{size} {padding} {charset} {shape}"
+                pad = b" " if padding == "spaces" else b"\0"
+                datatype = _fixed(size, paddings[padding], charsets[charset])
+                value = numpy.full(shape, b"logical".ljust(size, pad), f"S{size}")
+                _write_text(handle.create_dataset(name, data=[1]), datatype, shape, value)
+                logical.append(name)
+        for names, values in ((missing, true), (not_missing, false)):
+            for number, value in enumerate(values):
+                names.append(f"{names is missing} {number}")
+                handle.create_dataset(names[-1], data=[1]).attrs["as.na"] = value
+        handle["other mode"] = [1]
+        handle["other mode"].attrs["storage.mode"] = "logical or not"
+        handle["many"] = [1]
+        handle["many"].attrs["storage.mode"] = ["logical"] * 1000
+        handle["many"].attrs["as.na"] = numpy.arange(1000)
+        handle["number"] = [1]
+        handle["number"].attrs["storage.mode"] = 3.5
+
+    def said(mark: str) -> set[str]:
+        with h5py.File(path) as handle:
+            return {name for name in handle if _core.facts(str(path), name.encode())[mark]}  # type: ignore[literal-required]
+
+    assert said("logical") == set(logical)
+    assert said("missing_strings") == set(missing)
+    assert said("from_r") == set()
+
+
+def test_attributes_of_an_object_in_another_file(tmp_path: Path) -> None:
+    """An attribute may be larger than the file that only links to its object."""
+    text = "x" * 50_000
+    with h5py.File(tmp_path / "there.h5", "w") as handle:
+        handle["x"] = [1]
+        handle["x"].attrs["text"] = text
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = h5py.ExternalLink("there.h5", "x")
+    assert _contents.attributes(tmp_path / "x.h5", "x", "text") == {"text": text}
 
 
 def test_facts_of_files_from_r() -> None:

@@ -13,6 +13,7 @@ mod filters;
 mod id;
 mod index;
 mod read;
+mod strings;
 
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::fs::File;
@@ -35,7 +36,8 @@ use hdf5_metno_sys::h5p::{
 };
 
 pub use access::only_this_file;
-pub use contents::{attributes, field, members, object};
+pub use attributes::attributes;
+pub use contents::{field, members, object};
 pub use describe::{describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
 pub use index::chunk_index;

@@ -1,9 +1,8 @@
 //! Reads by libhdf5 itself, of what the direct path cannot decode.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
 
-use hdf5_metno_sys::h5::H5free_memory;
 use hdf5_metno_sys::h5d::{H5D_layout_t, H5Dclose, H5Dget_create_plist, H5Dget_space, H5Dget_type, H5Dread};
 use hdf5_metno_sys::h5f::H5Fclose;
 use hdf5_metno_sys::h5i::hid_t;
@@ -13,6 +12,7 @@ use hdf5_metno_sys::h5t::{H5Tclose, H5Tcopy, H5Tget_size};
 
 use super::filters::with_chunks;
 use super::id::Id;
+use super::strings::take_strings;
 use super::{Library, Opened, element, open};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
@@ -108,20 +108,8 @@ impl Reader {
         pointers.resize(elements, std::ptr::null_mut());
         let library = Library::lock();
         let status = self.read_box(&library, start, count, pointers.as_mut_ptr().cast(), &self.place);
-        let strings = pointers
-            .iter()
-            .map(|&pointer| {
-                if pointer.is_null() {
-                    return Vec::new();
-                }
-                // SAFETY: libhdf5 made a C string of it, which is given back below.
-                unsafe { CStr::from_ptr(pointer) }.to_bytes().to_vec()
-            })
-            .collect();
-        for pointer in pointers.into_iter().filter(|pointer| !pointer.is_null()) {
-            // SAFETY: made by libhdf5's allocator for this read, and used by nobody else.
-            unsafe { H5free_memory(pointer.cast()) };
-        }
+        // SAFETY: what libhdf5 wrote there for this read, or nothing.
+        let strings = unsafe { take_strings(pointers) };
         status.map(|()| strings)
     }
 
