@@ -285,6 +285,10 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
 
         return dask_array(self, chunks, sparse=sparse, threads=threads)
 
+    def to_dask_array(self) -> dask.array.Array:
+        """What :py:func:`dask.array.asarray` makes of this array: :py:meth:`to_dask` without arguments."""
+        return self.to_dask()
+
     __hash__ = None  # type: ignore[assignment]
 
 

@@ -64,7 +64,7 @@ def _dtype(seed: Any) -> Any:
 def _stored(seed: Any) -> list[tuple[str, str]]:
     """How it is stored, as far as the file can be asked now."""
     try:
-        chunks, filters, stored, ratio = seed.chunks, seed.filters, seed.storage_size, seed.compression_ratio
+        chunks, filters, stored, ratio = seed.chunk_shape, seed.filters, seed.storage_size, seed.compression_ratio
     except (OSError, KeyError, ValueError):
         return [("Stored", "the file cannot be read now")]
     by_member = hasattr(chunks, "_fields")
