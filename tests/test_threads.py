@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -34,6 +36,7 @@ from filebackedarray import (
     Hdf5CompressedSparseMatrixSeed,
     Hdf5DenseArraySeed,
     get_num_threads,
+    limit_threads,
     set_num_threads,
 )
 from helpers import (
@@ -548,3 +551,196 @@ def test_a_signal_handler_that_returns_does_not_end_the_read(slow_file: Path) ->
     )
     # One number per chunk, and every chunk is the same.
     assert out.split() == [str(SLOW_CHUNKS), "1", "True"]
+
+
+# ---- several requests at once ----------------------------------------------------------------
+
+
+@pytest.fixture
+def small_seed(tmp_path: Path) -> tuple[Hdf5DenseArraySeed, numpy.ndarray]:
+    """A dataset of 60 chunks, which a read decodes in about a millisecond, and its values."""
+    values = numpy.arange(60_000, dtype="i4").reshape(600, 100)
+    with h5py.File(tmp_path / "small.h5", "w") as handle:
+        handle.create_dataset("x", data=values, chunks=(10, 100), compression="gzip")
+    return Hdf5DenseArraySeed(tmp_path / "small.h5", "x", native_order=True), values
+
+
+class LongRead:
+    """A read by another thread that begins anew until this context ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare a read of one number of each chunk of the file."""
+        self.seed = Hdf5DenseArraySeed(path, "x")
+        self.subset = (range(0, SLOW_CHUNKS * CHUNK, CHUNK),)
+        self.done = threading.Event()
+        self.results: list[numpy.ndarray] = []
+        self.thread = threading.Thread(target=self.read)
+
+    def read(self) -> None:
+        """Read until told to end."""
+        while not self.done.is_set():
+            self.results.append(extract_dense_array(self.seed, self.subset))
+
+    def __enter__(self) -> LongRead:
+        """Begin."""
+        self.thread.start()
+        time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End after the read that is under way."""
+        self.done.set()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_small_read_does_not_wait_for_another_threads_long_one(
+    slow_file: Path, small_seed: tuple[Hdf5DenseArraySeed, numpy.ndarray], threads: int
+) -> None:
+    seed, values = small_seed
+    set_num_threads(threads)
+    with LongRead(slow_file) as long:
+        waits = []
+        for _ in range(20):
+            started = time.perf_counter()
+            got = to_dense_array(seed)
+            waits.append(time.perf_counter() - started)
+            assert_identical(got, values)
+        # None was held up by a whole read of the other thread, which takes seconds, nor by many of its chunks.
+        assert long.thread.is_alive()
+        assert sorted(waits)[10] < 0.1, waits
+        assert max(waits) < 0.5, waits
+    assert all(len(result) == SLOW_CHUNKS for result in long.results)
+
+
+def test_a_limit_of_one_thread_holds_beside_another_threads_long_read(
+    slow_file: Path, small_seed: tuple[Hdf5DenseArraySeed, numpy.ndarray]
+) -> None:
+    seed, values = small_seed
+    set_num_threads(2)
+    with LongRead(slow_file), limit_threads(1):
+        started = time.perf_counter()
+        assert get_num_threads() == 1
+        assert_identical(to_dense_array(seed), values)
+        assert time.perf_counter() - started < 0.5
+
+
+def test_an_error_is_nobody_elses(slow_file: Path, tmp_path: Path) -> None:
+    raw = [((i * 100,), b"damage" if i == 30 else zlib.compress(bytes(100)), 0) for i in range(50)]
+    write_chunks(tmp_path / "x.h5", ("gzip",), "|u1", (5000,), (100,), raw)
+    seed = Hdf5DenseArraySeed(tmp_path / "x.h5", "x")
+    set_num_threads(2)
+    with LongRead(slow_file) as long:
+        for _ in range(5):
+            with pytest.raises(OSError, match="chunk"):
+                to_dense_array(seed)
+    assert long.results
+    assert all(len(set(result.tolist())) == 1 for result in long.results)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_ends_a_read_beside_another_threads(slow_file: Path, threads: int) -> None:
+    out = run_python(
+        """
+        import os, signal, sys, threading, time
+        import filebackedarray
+        from delayedarray import extract_dense_array
+        filebackedarray.set_num_threads(int(sys.argv[3]))
+        seed = filebackedarray.Hdf5DenseArraySeed(sys.argv[1], "x")
+        subset = (range(0, seed.shape[0], int(sys.argv[2])),)
+        thread = threading.Thread(target=lambda: extract_dense_array(seed, subset), daemon=True)
+        thread.start()
+        time.sleep(0.2)
+        sent = []
+        def send():
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Timer(0.1, send).start()
+        try:
+            while True:
+                extract_dense_array(seed, subset)
+        except KeyboardInterrupt:
+            print(time.monotonic() - sent[0], thread.is_alive(), flush=True)
+        os._exit(0)
+        """,
+        slow_file,
+        str(CHUNK),
+        str(threads),
+    )
+    waited, other_goes_on = out.split()
+    # The time of a chunk of 16 MB, on a machine whose cores all have something to do.
+    assert float(waited) < 0.5
+    assert other_goes_on == "True"
+
+
+@has_fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_in_the_midst_of_a_request(slow_file: Path) -> None:
+    # A signal's handler runs on the thread that reads, and may fork. The helpers of that read are the parent's alone:
+    # the child's copy of it ends, with all its values or by saying why not, and the child reads on.
+    out = run_python(
+        """
+        import os, signal, sys
+        import filebackedarray
+        from delayedarray import extract_dense_array
+        filebackedarray.set_num_threads(3)
+        seed = filebackedarray.Hdf5DenseArraySeed(sys.argv[1], "x")
+        chunk = int(sys.argv[2])
+        first = extract_dense_array(seed, (range(5),))
+        children = []
+        def fork(*_):
+            if not children:
+                children.append(os.fork())
+        signal.signal(signal.SIGALRM, fork)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        try:
+            got = extract_dense_array(seed, (range(0, seed.shape[0], chunk),))
+            assert len(set(got.tolist())) == 1
+        except RuntimeError as error:
+            assert children[0] == 0 and "forked" in str(error), error
+        assert (extract_dense_array(seed, (range(5),)) == first).all()
+        assert len(extract_dense_array(seed, (range(0, 40 * chunk, chunk),))) == 40
+        if children[0] == 0:
+            os._exit(0)
+        assert os.waitpid(children[0], 0)[1] == 0
+        print("both went on")
+        """,
+        slow_file,
+        str(CHUNK),
+        timeout=90,
+    )
+    assert out == "both went on\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the number of threads as Linux does")
+def test_where_the_system_has_no_threads_the_caller_works_alone(arrays: Arrays) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        # The limit does not hold for root, so that the process becomes somebody else, who has to find the file.
+        Path(folder).chmod(0o755)
+        shutil.copy(arrays.dense.path, Path(folder) / "x.h5")
+        out = run_python(
+            """
+            import os, resource, sys, threading
+            import filebackedarray
+            from delayedarray import to_dense_array
+            x = filebackedarray.Hdf5DenseArray(sys.argv[1], "x", native_order=True)
+            # Somebody else may not find Python's modules, of which these load the last.
+            filebackedarray.set_num_threads(1)
+            totals = to_dense_array(x).sum(), x.sum()
+            filebackedarray.set_num_threads(4)
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+            if os.getuid() == 0:
+                os.setuid(65534)
+            try:
+                threading.Thread(target=print).start()
+                print("there are threads")
+            except RuntimeError:
+                pass
+            assert (to_dense_array(x).sum(), x.sum()) == totals
+            print(*totals)
+            """,
+            Path(folder) / "x.h5",
+        )
+    total = str(arrays.values.sum())
+    assert out.split() == [total, total]
