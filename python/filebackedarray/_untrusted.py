@@ -223,6 +223,9 @@ def _call(
             if _patience is not None:
                 _patience.ended += 1
             raise
+    snapshot, state = _core.current_snapshot(), answer["state"]
+    if snapshot is not None and state is not None:
+        snapshot.note(path, [int(number) for number in state])
     if "error" in answer:
         raise _ERRORS.get(answer["error"], OSError)(*answer["message"])
     return answer, results

@@ -174,14 +174,17 @@ def serve() -> None:
                 _frames.read_array(calls, array)
         except EOFError:
             return
+        # In which state the file was found: whether it is that of the operation, the parent knows.
+        snapshot = _core.Snapshot()
+        _core.bind_snapshot(snapshot)
+        results: Sequence[_frames.Array] = ()
         try:
             _core.set_num_threads(message["threads"])
             _limit(message["memory"])
             answer, results = _CALLS[message["call"]](message, arrays)
         except Exception as error:
-            _frames.write(answers, {"error": _exception(error), "message": _arguments(error)})
-        else:
-            _frames.write(answers, answer, results)
+            answer = {"error": _exception(error), "message": _arguments(error)}
+        _frames.write(answers, {**answer, "state": snapshot.identity(message["path"])}, results)
 
 
 def _exception(error: Exception) -> str:

@@ -21,9 +21,11 @@ pub(crate) fn raise(error: Error) -> PyErr {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             PyPermissionError::new_err(message)
         }
-        Error::Io { .. } | Error::Unreadable { .. } | Error::Damaged { .. } | Error::Changing { .. } => {
-            PyOSError::new_err(message)
-        }
+        Error::Io { .. }
+        | Error::Unreadable { .. }
+        | Error::Damaged { .. }
+        | Error::Changing { .. }
+        | Error::Changed { .. } => PyOSError::new_err(message),
         Error::NotFound { .. } => PyKeyError::new_err(message),
         Error::Index(_) => PyIndexError::new_err(message),
         Error::Structure(_) => PyValueError::new_err(message),

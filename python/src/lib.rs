@@ -13,6 +13,7 @@ mod product;
 mod reduce;
 mod request;
 mod selection;
+mod snapshot;
 
 use std::path::PathBuf;
 
@@ -297,6 +298,9 @@ fn only_this_file() {
 mod _core {
     #[pymodule_export]
     use crate::contents::{attributes, describe, members, read_field};
+
+    #[pymodule_export]
+    use crate::snapshot::{Snapshot, bind_snapshot, current_snapshot};
 
     #[pymodule_export]
     use super::{

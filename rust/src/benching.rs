@@ -56,7 +56,7 @@ impl Chunks {
         };
         let source = Source::open(path)?;
         let grid = dataset.grid()?;
-        let index = hdf5::chunk_index(path, &source.identity(), name, &grid)?;
+        let index = hdf5::chunk_index(source.origin(), name, &grid)?;
         let stored: Vec<Chunk> = (0..grid.len()).filter_map(|linear| index.get(linear)).collect();
         // The bits of a filter mask count from the first filter.
         if first > 0 && stored.iter().any(|chunk| chunk.filter_mask != 0) {
@@ -86,7 +86,7 @@ impl Chunks {
             message: format!("chunk {number}: {complaint:?}"),
         };
         let chunk = self.stored[number];
-        let buffer = scratch.input(chunk.size as usize).map_err(|fault| complain(fault.into()))?;
+        let buffer = scratch.input(chunk.size as usize).map_err(complain)?;
         self.source.read_at(chunk.address, buffer, || self.place.clone())?;
         self.pipeline.decode(chunk.filter_mask, self.len, scratch).map_err(complain)?;
         Ok(scratch.filled().first().copied().unwrap_or_default())

@@ -13,7 +13,7 @@ use crate::reader::Request;
 /// [`crate::Error::FileNotFound`], [`crate::Error::NotFound`] when there is no such object,
 /// [`crate::Error::Unreadable`] and [`crate::Error::Io`] when it cannot be made sense of.
 pub fn object(path: &Path, name: &[u8]) -> Result<Object> {
-    Request::run(path, |request| hdf5::object(request.path(), &request.identity(), name))
+    Request::run(path, |request| hdf5::object(request.origin(), name))
 }
 
 /// The members of a group, by name. Links to other files are not followed, and what cannot be read is a member too.
@@ -22,7 +22,7 @@ pub fn object(path: &Path, name: &[u8]) -> Result<Object> {
 /// As [`object`]; [`crate::Error::NotFound`] also when it is no group, [`crate::Error::Damaged`] when it has more
 /// members than the file has room for.
 pub fn members(path: &Path, group: &[u8]) -> Result<Vec<Member>> {
-    Request::run(path, |request| hdf5::members(request.path(), &request.identity(), group))
+    Request::run(path, |request| hdf5::members(request.origin(), group))
 }
 
 /// Those attributes of an object that it has, of the names that are asked for.
@@ -30,7 +30,7 @@ pub fn members(path: &Path, group: &[u8]) -> Result<Vec<Member>> {
 /// # Errors
 /// As [`object`]; [`crate::Error::Damaged`] for an attribute that is larger than its file.
 pub fn attributes(path: &Path, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<Attribute>> {
-    Request::run(path, |request| hdf5::attributes(request.path(), &request.identity(), name, wanted))
+    Request::run(path, |request| hdf5::attributes(request.origin(), name, wanted))
 }
 
 /// One member of the compounds that a dataset holds, as strings.
@@ -39,5 +39,5 @@ pub fn attributes(path: &Path, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<At
 /// As [`object`]; [`crate::Error::NotFound`] also when it is no dataset of compounds that have this member,
 /// [`crate::Error::ElementType`] when the member is no string, [`crate::Error::OutOfMemory`].
 pub fn field(path: &Path, dataset: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
-    Request::run(path, |request| hdf5::field(request.path(), &request.identity(), dataset, field))
+    Request::run(path, |request| hdf5::field(request.origin(), dataset, field))
 }

@@ -63,6 +63,8 @@ pub struct Dataset {
     pub fill: Vec<u8>,
     /// From where the addresses in references to strings of variable length count.
     pub base: u64,
+    /// Other files take part in what it is or holds: nothing of it is kept under the identity of the one that was opened.
+    pub elsewhere: bool,
 }
 
 /// How a dataset is stored, for people: reading it needs none of this.

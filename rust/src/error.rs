@@ -81,6 +81,19 @@ pub enum Error {
         /// The file.
         place: Place,
     },
+    /// The file is not in the state in which it was found before, by an earlier request of the same operation or when the
+    /// array that reads it was made.
+    #[error(
+        "cannot read {place}: it was changed {}, and results of two of its states do not go together; {}",
+        if *.expected { "after the array that reads it was made" } else { "while one operation read it" },
+        if *.expected { "make the array again" } else { "begin the operation again" }
+    )]
+    Changed {
+        /// The file.
+        place: Place,
+        /// The state was noted before the operation began.
+        expected: bool,
+    },
     /// The file has no such dataset.
     #[error("{place}: {message}")]
     NotFound {

@@ -14,14 +14,16 @@ use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
+use crate::origin::Origin;
 use crate::plan::{Job, Plan};
 use crate::planes::Planes;
 use crate::pool::{self, Control};
 use crate::scatter::Output;
+use crate::snapshot::{Snapshot, current_snapshot};
 use crate::source::{Ahead, MERGE_GAP, Source};
 
 /// How often a request is begun anew when the file changes under it.
@@ -48,28 +50,51 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Runs `work` on the file at `path`, anew if the file changes meanwhile: what comes back is of one
-    /// state of the file.
+    /// Runs `work` on the file at `path`, anew if the file changes meanwhile, or one of those that it leads to: what comes
+    /// back is of one state of them all. If a snapshot is bound to this thread, it is the state that is noted there.
     ///
     /// # Errors
-    /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still.
+    /// Those of `work` and of opening the file; [`Error::Changing`] when it does not keep still; [`Error::Changed`] when it
+    /// is not what the snapshot says.
     pub(crate) fn run<T>(path: &Path, mut work: impl FnMut(&Self) -> Result<T>) -> Result<T> {
         hdf5::provide(filters::undo);
+        let snapshot = current_snapshot();
         for _ in 0..ATTEMPTS {
             let request = match open_settled(path) {
                 Ok(source) => Self { source },
                 Err(Error::Changing { .. }) => continue,
                 Err(error) => return Err(error),
             };
+            if let Some(snapshot) = &snapshot {
+                snapshot.check(path, &request.identity())?;
+            }
             let result = work(&request);
             match result {
-                Err(Error::Changing { .. }) => {}
+                // Of other files it is known only now that they may still change unnoticed.
+                Err(Error::Changing { .. }) => thread::sleep(request.origin().unsettled()),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                result if request.source.is_unchanged()? => return result,
+                result if request.source.is_unchanged()? => {
+                    // Also of an error: that something is not there is a result, too.
+                    if let Some(snapshot) = &snapshot {
+                        request.note(snapshot)?;
+                    }
+                    return result;
+                }
                 _ => {}
             }
         }
         Err(Error::Changing { place: Place::file(path) })
+    }
+
+    /// Notes all files that took part, in the states in which they were found.
+    fn note(&self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.note(self.path(), Some(self.identity()))?;
+        self.origin().others().into_iter().try_for_each(|(path, found)| snapshot.note(&path, found))
+    }
+
+    /// The file with all others that take part.
+    pub(crate) fn origin(&self) -> &Origin {
+        self.source.origin()
     }
 
     fn key(&self, name: &[u8]) -> Key {
@@ -90,12 +115,13 @@ impl Request {
     pub(crate) fn dataset(&self, name: &[u8]) -> Result<Arc<Dataset>> {
         let describe = || {
             let decodes = |filters: &[_]| Pipeline::new(filters).is_known();
-            hdf5::describe(self.path(), &self.source.identity(), name, decodes).map(Arc::new)
+            hdf5::describe(self.origin(), name, decodes).map(Arc::new)
         };
         // What depends on other files than this one, or on which plugins there are, is asked anew.
         let dataset = cache::dataset(&self.key(name), || {
             let dataset = describe()?;
             match dataset.layout {
+                _ if dataset.elsewhere => Err(Uncached::Dataset(dataset)),
                 Layout::Library { .. } | Layout::Chunked { missing: Some(_), .. } => {
                     Err(Uncached::Dataset(dataset))
                 }
@@ -110,16 +136,17 @@ impl Request {
 
     /// How a dataset is stored, asked anew each time.
     pub(crate) fn facts(&self, name: &[u8]) -> Result<Facts> {
-        hdf5::facts(self.path(), &self.source.identity(), name)
+        hdf5::facts(self.origin(), name)
     }
 
-    /// What a cached fact of this dataset may be kept under: the pointers of a compressed matrix.
+    /// The pointers of a compressed matrix, which this dataset holds; found by `find` unless they are known already.
     pub(crate) fn pointers(
         &self,
         name: &[u8],
         find: impl FnOnce() -> Result<Arc<[u64]>>,
     ) -> Result<Arc<[u64]>> {
-        cache::pointers(&self.key(name), find)
+        // Kept under the identity of this file, which does not tell when others change.
+        if self.dataset(name)?.elsewhere { find() } else { cache::pointers(&self.key(name), find) }
     }
 
     /// A reader of a dataset's chunks.
@@ -136,18 +163,17 @@ impl Request {
                 cached = Chunks::of(cache::number(&key));
                 Backend::Chunked(Chunked {
                     index: cache::index(&key, || {
-                        hdf5::chunk_index(self.path(), &self.source.identity(), name, &grid).map(Arc::new)
+                        hdf5::chunk_index(self.origin(), name, &grid).map(Arc::new)
                     })?,
                     pipeline: Pipeline::new(filters),
                     partial_unfiltered: *partial_unfiltered,
                 })
             }
             Layout::Library { filters, .. } => {
-                let identity = self.source.identity();
                 let filtered = if filters.is_empty() {
                     None
                 } else {
-                    let index = hdf5::chunk_index(self.path(), &identity, name, &grid)?;
+                    let index = hdf5::chunk_index(self.origin(), name, &grid)?;
                     Some((index, Pipeline::new(filters)))
                 };
                 Backend::Library { reader: Arc::new(self.by_library(name, dataset.element)?), filtered }
@@ -176,7 +202,7 @@ impl Request {
     }
 
     fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
-        hdf5::Reader::open(self.path(), &self.source.identity(), name, element)
+        hdf5::Reader::open(self.origin(), name, element)
     }
 }
 
@@ -282,8 +308,8 @@ enum Found {
     InPlanes(usize),
     Kept(Arc<Kept>),
     Missing,
-    /// Something else than the direct path may decode it.
-    Declined(Declined),
+    /// The complaint is [`Complaint::Unknown`].
+    Unknown(Complaint),
 }
 
 impl Decoded<'_> {
@@ -437,8 +463,8 @@ impl ChunkReader<'_> {
                     .ok_or_else(|| Error::Internal("a part of an element".into())),
                 Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
                 Found::Missing => Ok(Decoded::Missing),
-                Found::Declined(declined) => {
-                    let reader = self.instead(declined, job)?;
+                Found::Unknown(complaint) => {
+                    let reader = self.instead(complaint, job)?;
                     self.by_library(&reader, job, worker.scratch.get(), form)
                 }
             },
@@ -451,7 +477,7 @@ impl ChunkReader<'_> {
                     pipeline
                         .check_sizes(chunk.filter_mask, bytes(chunk.size), bytes(len))
                         .and_then(|()| filters::check_memory(bytes(len)))
-                        .map_err(|fault| self.fault(fault, job))?;
+                        .map_err(|complaint| self.complain(complaint, job))?;
                 }
                 self.by_library(reader, job, worker.scratch.get(), form)
             }
@@ -472,7 +498,7 @@ impl ChunkReader<'_> {
             return Ok(Found::Kept(known));
         }
         let (pipeline, mask) = (&chunked.pipeline, chunk.filter_mask);
-        let complain = |fault| self.fault(fault, job);
+        let complain = |complaint| self.complain(complaint, job);
         self.fetch(&chunk, chunked, job, worker)?;
         let scratch = worker.scratch.get();
         let element = self.dataset.element;
@@ -491,9 +517,8 @@ impl ChunkReader<'_> {
             _ => pipeline.decode(mask, len, scratch).map(|()| Found::Values),
         };
         let found = match decoded {
-            Ok(found) => found,
-            Err(Complaint::Declined(declined)) => return Ok(Found::Declined(declined)),
-            Err(Complaint::Fault(fault)) => return Err(complain(fault)),
+            Err(unknown @ Complaint::Unknown { .. }) => return Ok(Found::Unknown(unknown)),
+            decoded => decoded.map_err(complain)?,
         };
         if keep == Keep::Nowhere {
             return Ok(found);
@@ -512,10 +537,10 @@ impl ChunkReader<'_> {
     /// Reads a chunk's bytes as the file has them into the scratch.
     fn fetch(&self, chunk: &Chunk, chunked: &Chunked, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
-        let complain = |fault| self.fault(fault, job);
+        let complain = |complaint| self.complain(complaint, job);
         // Before any memory is asked for: what the file claims has to be possible.
         let stored = usize::try_from(chunk.size)
-            .map_err(|_| complain(Fault::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
+            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
         chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
         self.source.check(chunk.address, chunk.size, place)?;
         let Worker { scratch, ahead } = worker;
@@ -537,14 +562,15 @@ impl ChunkReader<'_> {
     }
 
     /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
-    fn instead(&self, declined: Declined, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
+    fn instead(&self, complaint: Complaint, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = opened.as_ref() {
             return Ok(Arc::clone(reader));
         }
+        let has_plugin = matches!(complaint, Complaint::Unknown { filter, .. } if hdf5::has_plugin(filter));
         // libhdf5 hands strings out, not the references to them that the direct path goes on from.
-        if self.dataset.element == ElementType::STRING || !hdf5::has_plugin(declined.filter) {
-            return Err(self.undecoded(declined, job));
+        if !has_plugin || self.dataset.element == ElementType::STRING {
+            return Err(self.complain(complaint, job));
         }
         let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
         *opened = Some(Arc::clone(&reader));
@@ -561,7 +587,7 @@ impl ChunkReader<'_> {
         form: Form,
     ) -> Result<Decoded<'s>> {
         let integers = form == Form::Integers;
-        let complain = |fault| self.fault(fault, job);
+        let complain = |complaint| self.complain(complaint, job);
         let (start, count) = job.bounds();
         let before = match (integers, start.first(), job.offset.first()) {
             (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
@@ -575,35 +601,32 @@ impl ChunkReader<'_> {
             .zip(bytes)
             .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
             .and_then(|(before, all)| Some((usize::try_from(before).ok()?, usize::try_from(all).ok()?)))
-            .ok_or_else(|| complain(Fault::OutOfMemory(usize::MAX)))?;
+            .ok_or_else(|| complain(Complaint::OutOfMemory(usize::MAX)))?;
         let buffer = scratch.input(all).map_err(complain)?;
         reader.read(&job.offset, &start, &count, self.dataset.element.size(), &mut buffer[before..])?;
         let values = scratch.filled();
         Ok(Decoded::Here(if integers { Values::AsStored(values) } else { Values::Boxed(values) }))
     }
 
-    fn fault(&self, fault: Fault, job: &Job<'_>) -> Error {
+    fn complain(&self, complaint: Complaint, job: &Job<'_>) -> Error {
         let place = self.place.chunk(&job.offset);
-        match fault {
-            Fault::Damaged(message) => Error::Damaged { place, message },
-            Fault::OutOfMemory(bytes) => {
+        match complaint {
+            Complaint::Damaged(message) => Error::Damaged { place, message },
+            Complaint::OutOfMemory(bytes) => {
                 Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
             }
-        }
-    }
-
-    /// The error for a chunk that neither the direct path decodes nor a plugin.
-    fn undecoded(&self, Declined { filter, what }: Declined, job: &Job<'_>) -> Error {
-        let step = match &self.dataset.layout {
-            Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
-                filters.iter().find(|step| step.id == filter)
+            Complaint::Unknown { filter, what } => {
+                let step = match &self.dataset.layout {
+                    Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
+                        filters.iter().find(|step| step.id == filter)
+                    }
+                    Layout::Compact(_) | Layout::Contiguous(_) => None,
+                };
+                let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
+                let what = if what.is_empty() { what } else { format!("{what} of ") };
+                Error::Filter { place, message: format!("nothing at hand decodes {what}its filter {step}") }
             }
-            Layout::Compact(_) | Layout::Contiguous(_) => None,
-        };
-        let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
-        let what = if what.is_empty() { what } else { format!("{what} of ") };
-        let message = format!("nothing at hand decodes {what}its filter {step}");
-        Error::Filter { place: self.place.chunk(&job.offset), message }
+        }
     }
 
     /// The strings of variable length that a job wants, at their places in its box; the others are empty.
@@ -656,8 +679,8 @@ impl ChunkReader<'_> {
             let size = heap::collection_size(&header).map_err(damaged)?;
             self.source.check(address, size as u64, place)?;
             let mut bytes = Vec::new();
-            let fault = |_| self.fault(Fault::OutOfMemory(size), job);
-            bytes.try_reserve_exact(size).map_err(fault)?;
+            let complaint = |_| self.complain(Complaint::OutOfMemory(size), job);
+            bytes.try_reserve_exact(size).map_err(complaint)?;
             bytes.resize(size, 0);
             self.source.read_at(address, &mut bytes, place)?;
             let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
@@ -667,8 +690,8 @@ impl ChunkReader<'_> {
         let bytes = collection.string(reference).map_err(damaged)?;
         // Any number of references may lead to the same long string.
         let mut string = Vec::new();
-        let fault = |_| self.fault(Fault::OutOfMemory(bytes.len()), job);
-        string.try_reserve_exact(bytes.len()).map_err(fault)?;
+        let complaint = |_| self.complain(Complaint::OutOfMemory(bytes.len()), job);
+        string.try_reserve_exact(bytes.len()).map_err(complaint)?;
         string.extend_from_slice(bytes);
         Ok(string)
     }
@@ -700,7 +723,7 @@ impl ChunkReader<'_> {
         let begin = self.block_address(address, job);
         // The first block is as long as any: if it cannot be in the file, no memory is asked for.
         self.source.check(address, self.chunk_bytes as u64, place)?;
-        let buffer = scratch.input(self.chunk_bytes).map_err(|fault| self.fault(fault, job))?;
+        let buffer = scratch.input(self.chunk_bytes).map_err(|complaint| self.complain(complaint, job))?;
         job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
             self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
         })?;
@@ -805,15 +828,8 @@ impl Sweep<'_> {
                         return reader.read_stored(&chunk, chunked, job, place, &mut worker.ahead);
                     }
                     reader.fetch(&chunk, chunked, job, worker)?;
-                    match pipeline.decode_into(mask, place, worker.scratch.get()) {
-                        Ok(()) => Ok(()),
-                        Err(Complaint::Fault(fault)) => Err(reader.fault(fault, job)),
-                        Err(Complaint::Declined(declined)) => {
-                            let (start, count) = job.bounds();
-                            let element = reader.dataset.element.size();
-                            reader.instead(declined, job)?.read(&job.offset, &start, &count, element, place)
-                        }
-                    }
+                    let decoded = pipeline.decode_into(mask, place, worker.scratch.get());
+                    decoded.map_err(|complaint| reader.complain(complaint, job))
                 })
             }
             _ => Ok(false),

@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
+use crate::origin::Origin;
 
 /// Stretches that are closer than this are read together: the bytes between cost less than another call to the
 /// operating system.
@@ -37,8 +38,7 @@ impl Ahead {
 #[derive(Debug)]
 pub struct Source {
     file: File,
-    path: PathBuf,
-    identity: Identity,
+    origin: Origin,
     /// How often the operating system was asked for bytes.
     #[cfg(test)]
     calls: std::sync::atomic::AtomicUsize,
@@ -62,8 +62,7 @@ impl Source {
         }
         Ok(Self {
             file,
-            path: path.to_owned(),
-            identity: Identity::of(&metadata),
+            origin: Origin::new(path.to_owned(), Identity::of(&metadata)),
             #[cfg(test)]
             calls: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -71,24 +70,29 @@ impl Source {
 
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.origin.path()
     }
 
     /// Which file it is, and in which state it was when it was opened.
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.origin.identity()
     }
 
-    /// Whether it is still in the state that it was in when it was opened.
+    /// The same, with the other files that take part in what is found here.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether it is still in the state that it was in when it was opened, and so are the others that took part.
     ///
     /// # Errors
     /// [`Error::Io`] when the operating system does not tell.
     pub fn is_unchanged(&self) -> Result<bool> {
         let metadata =
-            self.file.metadata().map_err(|source| Error::Io { place: Place::file(&self.path), source })?;
+            self.file.metadata().map_err(|source| Error::Io { place: Place::file(self.path()), source })?;
         // A file that was replaced by another or removed keeps its bytes for as long as it is open,
         // but its count of links, and with that its `ctime`, changes.
-        Ok(Identity::of(&metadata).same_content(&self.identity))
+        Ok(Identity::of(&metadata).same_content(&self.identity()) && self.origin.others_are_unchanged())
     }
 
     /// Checks that `size` bytes from `address` on are inside of the file.
@@ -96,7 +100,7 @@ impl Source {
     /// # Errors
     /// [`Error::Damaged`] at `place` when they are not.
     pub fn check(&self, address: u64, size: u64, place: impl Fn() -> Place) -> Result<()> {
-        let length = self.identity.length();
+        let length = self.identity().length();
         if address.checked_add(size).is_some_and(|end| end <= length) {
             return Ok(());
         }
@@ -160,7 +164,7 @@ impl Source {
     ) -> bool {
         let first_end = address + len as u64;
         let (mut end, last) =
-            (first_end, self.identity.length().min(address.saturating_add(MOST_AHEAD as u64)));
+            (first_end, self.identity().length().min(address.saturating_add(MOST_AHEAD as u64)));
         for (next, len) in following {
             let behind = next.checked_sub(end).is_some_and(|gap| gap <= MERGE_GAP as u64);
             match next.checked_add(len) {

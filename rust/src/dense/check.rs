@@ -44,11 +44,12 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
             };
             let job = plan.job(number);
             if let Err(error) = reader.attempt(&job, worker) {
-                let Some(complaint) = complaint(&error) else { return Err(error) };
+                let complaint = complaint(error)?;
                 let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
                 damaged.push((job.offset.to_vec(), complaint));
                 if written.is_none() {
-                    return Err(error);
+                    // Ends it; what it says is known already.
+                    return Err(Error::Structure(String::new()));
                 }
             }
             work.advance(1);
@@ -57,21 +58,23 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
         let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
         damaged.sort_unstable();
         match result {
-            // Other threads may have met further faults before they stopped.
-            Err(error) if written.is_none() && complaint(&error).is_some() => damaged.truncate(1),
+            Err(Error::Structure(_)) if !damaged.is_empty() => damaged.truncate(1),
             result => result?,
         }
         Ok(Checked { chunks: jobs as u64, damaged })
     })
 }
 
-/// What the matter is with a chunk; `None` for an error that is not the chunk's fault.
-fn complaint(error: &Error) -> Option<String> {
+/// What the matter is with a chunk.
+///
+/// # Errors
+/// What is not the chunk's fault.
+fn complaint(error: Error) -> Result<String> {
     match error {
         Error::Damaged { message, .. } | Error::Unreadable { message, .. } | Error::OutOfMemory(message) => {
-            Some(message.clone())
+            Ok(message)
         }
-        Error::Io { source, .. } => Some(source.to_string()),
-        _ => None,
+        Error::Io { source, .. } => Ok(source.to_string()),
+        other => Err(other),
     }
 }

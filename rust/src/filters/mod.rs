@@ -36,61 +36,31 @@ use crate::memory::{self, Bytes};
 #[cfg(feature = "fuzzing")]
 pub(crate) const DENSE: usize = zstd::MOST;
 
-/// What is the matter with some bytes, whoever reads them.
+/// What is the matter with some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum Complaint {
     /// They cannot be right.
     Damaged(String),
     /// There is no memory for so many.
     OutOfMemory(usize),
-}
-
-/// Bytes went through a filter in a way that is not of the direct path. That is no fault: a plugin of libhdf5 may know it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Declined {
-    /// The filter's number.
-    pub filter: u32,
-    /// What it did that others of its kind do not; empty if nothing of that filter is known.
-    pub what: String,
-}
-
-/// Why some bytes were not decoded. The two are types of their own, so that nobody reports as an error what only the direct
-/// path cannot read.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Complaint {
-    /// Nobody can decode them.
-    Fault(Fault),
-    /// Something else than the direct path may decode them.
-    Declined(Declined),
-}
-
-impl From<Fault> for Complaint {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<Declined> for Complaint {
-    fn from(declined: Declined) -> Self {
-        Self::Declined(declined)
-    }
+    /// They went through a filter in a way that is not of the direct path.
+    Unknown {
+        /// The filter's number.
+        filter: u32,
+        /// What it did that others of its kind do not; empty if nothing of that filter is known.
+        what: String,
+    },
 }
 
 impl From<String> for Complaint {
     fn from(message: String) -> Self {
-        Self::Fault(message.into())
+        Self::Damaged(message)
     }
 }
 
 impl From<&str> for Complaint {
     fn from(message: &str) -> Self {
-        message.to_owned().into()
-    }
-}
-
-impl From<String> for Fault {
-    fn from(message: String) -> Self {
-        Self::Damaged(message)
+        Self::Damaged(message.to_owned())
     }
 }
 
@@ -168,7 +138,7 @@ impl Filter {
                 current.truncate(verified);
                 return Ok(());
             }
-            Self::Unknown(filter) => return Err(Declined { filter, what: String::new() }.into()),
+            Self::Unknown(filter) => return Err(Complaint::Unknown { filter, what: String::new() }),
         };
         next.truncate(made);
         std::mem::swap(current, next);
@@ -189,7 +159,7 @@ impl Filter {
             Self::Zstd => codecs.zstd.decode(current.bytes(), place)?,
             _ => 0,
         };
-        if made == place.len() { Ok(()) } else { Err(wrong_length(made, place.len()).into()) }
+        if made == place.len() { Ok(()) } else { Err(wrong_length(made, place.len())) }
     }
 
     /// Whether `len` bytes are decoded as fast into a place that has room for no more than them.
@@ -278,8 +248,8 @@ impl Pipeline {
     /// Checks that `stored` bytes can decode to `len`, before memory is asked for because the file says so.
     ///
     /// # Errors
-    /// [`Fault::Damaged`] when they cannot.
-    pub fn check_sizes(&self, mask: u32, stored: usize, len: usize) -> Result<(), Fault> {
+    /// [`Complaint::Damaged`] when they cannot.
+    pub fn check_sizes(&self, mask: u32, stored: usize, len: usize) -> Result<(), Complaint> {
         let active = self.filters.iter().enumerate().filter(|&(position, _)| !is_skipped(mask, position));
         let most = active.fold(stored, |bytes, (_, filter)| filter.most(bytes));
         if most < len {
@@ -294,7 +264,7 @@ impl Pipeline {
     /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
     pub fn decode(&self, mask: u32, len: usize, scratch: &mut Scratch) -> Result<(), Complaint> {
         self.decode_down_to(0, mask, len, scratch)?;
-        Ok(scratch.holds(len)?)
+        scratch.holds(len)
     }
 
     /// Whether a chunk that skipped the filters in `mask` went through none at all.
@@ -321,7 +291,7 @@ impl Pipeline {
         self.decode_down_to(position + 1, mask, place.len(), scratch)?;
         let declared = filter.declared_len(scratch.current.bytes());
         match declared.filter(|&declared| declared != place.len() as u64) {
-            Some(declared) => Err(wrong_length(declared as usize, place.len()).into()),
+            Some(declared) => Err(wrong_length(declared as usize, place.len())),
             None => filter.undo_into(place, scratch),
         }
     }
@@ -403,13 +373,13 @@ impl Pipeline {
             if let Some(declared) = filter.declared_len(scratch.current.bytes()) {
                 let declared = usize::try_from(declared).unwrap_or(usize::MAX);
                 if declared > limit || exact && declared != limit {
-                    return Err(wrong_length(declared, limit).into());
+                    return Err(wrong_length(declared, limit));
                 }
             }
             filter.undo(limit, scratch)?;
             let made = scratch.current.bytes().len();
             if exact && made != limit {
-                return Err(wrong_length(made, limit).into());
+                return Err(wrong_length(made, limit));
             }
         }
         Ok(())
@@ -426,7 +396,7 @@ fn is_skipped(mask: u32, position: usize) -> bool {
     position < 32 && mask & (1 << position) != 0
 }
 
-fn wrong_length(found: usize, expected: usize) -> Fault {
+fn wrong_length(found: usize, expected: usize) -> Complaint {
     format!("{found} bytes where there should be {expected}").into()
 }
 
@@ -450,7 +420,7 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
         scratch.input(input.len()).ok()?.copy_from_slice(input);
         match filter.undo(room, &mut scratch) {
             Ok(()) => return Some(scratch.filled().to_vec()),
-            Err(Complaint::Fault(Fault::Damaged(_))) if declared.is_none() && room < most => {
+            Err(Complaint::Damaged(_)) if declared.is_none() && room < most => {
                 room = room.saturating_mul(8).min(most);
             }
             Err(_) => return None,
@@ -462,8 +432,8 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
 /// otherwise end the process when it is used.
 ///
 /// # Errors
-/// [`Fault::OutOfMemory`] when it has not.
-pub fn check_memory(len: usize) -> Result<(), Fault> {
+/// [`Complaint::OutOfMemory`] when it has not.
+pub fn check_memory(len: usize) -> Result<(), Complaint> {
     static MEMORY: OnceLock<Option<u64>> = OnceLock::new();
     let memory = MEMORY.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -474,7 +444,7 @@ pub fn check_memory(len: usize) -> Result<(), Fault> {
         (kib("MemTotal:")? + kib("SwapTotal:").unwrap_or(0)).checked_mul(1024)
     });
     match memory {
-        Some(memory) if len as u64 > *memory => Err(Fault::OutOfMemory(len)),
+        Some(memory) if len as u64 > *memory => Err(Complaint::OutOfMemory(len)),
         _ => Ok(()),
     }
 }
@@ -494,7 +464,7 @@ struct Buffer {
 
 impl Buffer {
     /// Room for `len` bytes, whose contents are anything.
-    fn prepare(&mut self, len: usize) -> Result<&mut [u8], Fault> {
+    fn prepare(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
         if len > self.bytes.len() {
             // Not both at a time.
             self.bytes = Bytes::default();
@@ -504,15 +474,15 @@ impl Buffer {
         Ok(&mut self.bytes[..len])
     }
 
-    fn allocate(len: usize) -> Result<Bytes, Fault> {
+    fn allocate(len: usize) -> Result<Bytes, Complaint> {
         check_memory(len)?;
         let step = if len < memory::LARGE { SMALL_STEP } else { LARGE_STEP };
         let rounded = len.checked_next_multiple_of(step).unwrap_or(len);
-        Bytes::zeroed(rounded).ok_or(Fault::OutOfMemory(len))
+        Bytes::zeroed(rounded).ok_or(Complaint::OutOfMemory(len))
     }
 
     /// Puts zeros after the contents.
-    fn pad(&mut self, padding: usize) -> Result<(), Fault> {
+    fn pad(&mut self, padding: usize) -> Result<(), Complaint> {
         let end = self.len + padding;
         if end > self.bytes.len() {
             let mut longer = Self::allocate(end)?;
@@ -557,8 +527,8 @@ impl Scratch {
     /// Room for a chunk's bytes as the file has them.
     ///
     /// # Errors
-    /// [`Fault::OutOfMemory`].
-    pub fn input(&mut self, len: usize) -> Result<&mut [u8], Fault> {
+    /// [`Complaint::OutOfMemory`].
+    pub fn input(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
         // Most are padded next.
         self.current.prepare(len.saturating_add(deflate::INPUT_PADDING))?;
         self.current.prepare(len)
@@ -585,7 +555,7 @@ impl Scratch {
     }
 
     /// Checks that this is as long as it should be.
-    fn holds(&self, len: usize) -> Result<(), Fault> {
+    fn holds(&self, len: usize) -> Result<(), Complaint> {
         let found = self.current.bytes().len();
         if found == len { Ok(()) } else { Err(wrong_length(found, len)) }
     }
@@ -593,8 +563,8 @@ impl Scratch {
     /// The bytes, to be kept.
     ///
     /// # Errors
-    /// [`Fault::OutOfMemory`].
-    pub fn take(&mut self) -> Result<Bytes, Fault> {
+    /// [`Complaint::OutOfMemory`].
+    pub fn take(&mut self) -> Result<Bytes, Complaint> {
         let len = self.current.len;
         let spared = self.current.bytes.len() - len;
         if len >= memory::LARGE && spared <= LARGE_STEP.max(len / 8) {
@@ -602,7 +572,7 @@ impl Scratch {
             bytes.truncate(len);
             return Ok(bytes);
         }
-        Bytes::copy_of(self.current.bytes()).ok_or(Fault::OutOfMemory(len))
+        Bytes::copy_of(self.current.bytes()).ok_or(Complaint::OutOfMemory(len))
     }
 }
 
@@ -740,7 +710,7 @@ mod tests {
         assert_eq!(decode(&pipeline, 0b01, &deflated(&[1, 2, 3]), 3).unwrap(), [1, 2, 3]);
         assert_eq!(
             decode(&pipeline, 0, &deflated(&[1, 2, 3]), 3),
-            Err(Declined { filter: 32013, what: String::new() }.into())
+            Err(Complaint::Unknown { filter: 32013, what: String::new() })
         );
         assert!(!Pipeline::new(&[step(2, &[])]).is_known(), "shuffle without its element size");
     }

@@ -6,7 +6,6 @@
 //! strings and numbers.
 
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::Path;
 
 use hdf5_metno_sys::h5a::{H5Aclose, H5Aexists, H5Aget_space, H5Aget_type, H5Aopen, H5Aread};
 use hdf5_metno_sys::h5f::H5Fclose;
@@ -19,16 +18,16 @@ use hdf5_metno_sys::h5t::{
     H5Treclaim, hvl_t,
 };
 
-use super::access::Access;
 use super::describe::extents;
 use super::id::Id;
+use super::others::with_others;
 use super::strings::{take_strings, unpadded};
-use super::{Library, element, file_identity, find, open_same};
+use super::{Library, element, file_identity, find};
 use crate::dataset::Marks;
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
-use crate::identity::Identity;
 use crate::object::{Attribute, Values};
+use crate::origin::Origin;
 
 /// Maximum length of the name of a referred object, with its groups' names, in bytes; a longer one is taken for none.
 const LONGEST_NAME: usize = 1 << 16;
@@ -37,17 +36,11 @@ const LONGEST_NAME: usize = 1 << 16;
 ///
 /// # Errors
 /// As [`super::object`]; [`Error::Damaged`] for an attribute that is larger than its file.
-pub fn attributes(
-    path: &Path,
-    identity: &Identity,
-    name: &[u8],
-    wanted: &[Vec<u8>],
-) -> Result<Vec<Attribute>> {
+pub fn attributes(origin: &Origin, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<Attribute>> {
     let library = Library::lock();
-    let place = Place::dataset(path, name);
-    let file = open_same(&library, path, identity)?;
-    let access = Access::new(&library, &place)?;
-    let object = find(&library, &file, name, &access, &place)?;
+    let place = Place::dataset(origin.path(), name);
+    let (object, _file, _) =
+        with_others(&library, origin, &place, |file, access, _| find(&library, file, name, access, &place))?;
     let attributes = Attributes::of(&library, &object, &place)?;
     let mut found = Vec::new();
     for name in wanted {

@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, CString, c_char, c_uint, c_void};
 use std::mem::MaybeUninit;
-use std::path::Path;
 
 use hdf5_metno_sys::h5::{H5_index_t, H5_iter_order_t, H5free_memory, herr_t};
 use hdf5_metno_sys::h5d::{H5Dget_space, H5Dget_type, H5Dread};
@@ -19,12 +18,13 @@ use hdf5_metno_sys::h5t::{
 use super::access::Access;
 use super::describe::extents;
 use super::id::Id;
+use super::others::with_others;
 use super::strings::{take_strings, unpadded};
-use super::{Library, element, find, open, open_same};
+use super::{Library, element, find, open};
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
-use crate::identity::Identity;
 use crate::object::{Field, Kind, Member, Object};
+use crate::origin::Origin;
 
 /// No link takes less room in a file: its name has a character at least, and the rest of a message that says where
 /// it leads to has more bytes than these.
@@ -34,45 +34,52 @@ const LEAST_OF_LINK: u64 = 8;
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such object, [`Error::Unreadable`], [`Error::Changing`].
-pub fn object(path: &Path, identity: &Identity, name: &[u8]) -> Result<Object> {
+pub fn object(origin: &Origin, name: &[u8]) -> Result<Object> {
     let library = Library::lock();
-    let place = Place::dataset(path, name);
-    let file = open_same(&library, path, identity)?;
-    let access = Access::new(&library, &place)?;
-    let object = find(&library, &file, name, &access, &place)?;
-    Ok(describe(&library, &object, &place))
+    let place = Place::dataset(origin.path(), name);
+    let (described, ..) = with_others(&library, origin, &place, |file, access, others| {
+        let object = find(&library, file, name, access, &place)?;
+        others.add(&library, &object, access, &place)?;
+        Ok(describe(&library, &object, &place))
+    })?;
+    Ok(described)
 }
 
 /// Lists a group.
 ///
 /// # Errors
 /// As [`object`]; [`Error::Damaged`] for more members than the file has room for.
-pub fn members(path: &Path, identity: &Identity, name: &[u8]) -> Result<Vec<Member>> {
+pub fn members(origin: &Origin, name: &[u8]) -> Result<Vec<Member>> {
     let library = Library::lock();
-    let place = Place::dataset(path, name);
-    let file = open_same(&library, path, identity)?;
-    let access = Access::new(&library, &place)?;
-    let group = find(&library, &file, name, &access, &place)?;
-    // SAFETY: under the lock; an open object.
-    if unsafe { H5Iget_type(group.get()) } != H5I_type_t::H5I_GROUP {
-        return Err(Error::NotFound { place, message: "it is not a group".into() });
-    }
-    let most = identity.length() / LEAST_OF_LINK;
-    let access = Access::within(&library, &place)?;
-    links(&library, &group, most, &place)?
-        .into_iter()
-        .map(|link| {
-            let found = find(&library, &group, link.as_bytes(), &access, &place);
-            let object = match found {
-                Ok(object) => describe(&library, &object, &place),
-                Err(_) if access.refused() => Object::of(Kind::External, String::new()),
-                Err(Error::NotFound { message, .. }) => Object::of(Kind::Dangling, message),
-                Err(Error::Unreadable { message, .. }) => Object::of(Kind::Unreadable, message),
-                Err(error) => return Err(error),
-            };
-            Ok(Member { name: link.into_bytes(), object })
-        })
-        .collect()
+    let place = Place::dataset(origin.path(), name);
+    let (members, ..) = with_others(&library, origin, &place, |file, access, others| {
+        let group = find(&library, file, name, access, &place)?;
+        // SAFETY: under the lock; an open object.
+        if unsafe { H5Iget_type(group.get()) } != H5I_type_t::H5I_GROUP {
+            return Err(Error::NotFound { place: place.clone(), message: "it is not a group".into() });
+        }
+        let most = origin.identity().length() / LEAST_OF_LINK;
+        let within = Access::within(&library, &place)?;
+        links(&library, &group, most, &place)?
+            .into_iter()
+            .map(|link| {
+                let found = find(&library, &group, link.as_bytes(), &within, &place);
+                let object = match found {
+                    Ok(object) => {
+                        // Of those that grow with their sources, these say the shape.
+                        others.add(&library, &object, access, &place)?;
+                        describe(&library, &object, &place)
+                    }
+                    Err(_) if within.refused() => Object::of(Kind::External, String::new()),
+                    Err(Error::NotFound { message, .. }) => Object::of(Kind::Dangling, message),
+                    Err(Error::Unreadable { message, .. }) => Object::of(Kind::Unreadable, message),
+                    Err(error) => return Err(error),
+                };
+                Ok(Member { name: link.into_bytes(), object })
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(members)
 }
 
 /// The names in a group.
@@ -193,10 +200,10 @@ fn identity(library: &Library, object: &Id<'_>, place: &Place) -> Result<Vec<u8>
 /// # Errors
 /// As [`object`]; [`Error::NotFound`] also when there is no such member, [`Error::ElementType`] when it is no
 /// string, [`Error::OutOfMemory`].
-pub fn field(path: &Path, identity: &Identity, name: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
+pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
     let library = Library::lock();
-    let place = Place::dataset(path, name);
-    let opened = open(&library, path, identity, name)?;
+    let place = Place::dataset(origin.path(), name);
+    let opened = open(&library, origin, name)?;
     let dataset = opened.dataset.get();
     let missing = || Error::NotFound {
         place: place.clone(),

@@ -1,7 +1,6 @@
 //! What a dataset is, and how the file keeps it.
 
 use std::ffi::{c_char, c_int, c_uint};
-use std::path::Path;
 
 use hdf5_metno_sys::h5d::{
     H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, H5D_fill_value_t, H5D_layout_t, H5Dget_create_plist, H5Dget_offset,
@@ -23,7 +22,7 @@ use super::{Library, Opened, attributes, element, open};
 use crate::dataset::{Dataset, Facts, FilterStep, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::identity::Identity;
+use crate::origin::Origin;
 
 /// `HADDR_UNDEF`: no space was ever allocated.
 const NO_ADDRESS: u64 = u64::MAX;
@@ -31,31 +30,27 @@ const NO_ADDRESS: u64 = u64::MAX;
 /// A message of an object header, such as a fill value, is shorter: its length has 16 bits.
 const MOST_OF_HEADER: usize = 1 << 16;
 
-/// Describes a dataset of the file of this identity. `decodes` says whether the direct path has all filters.
+/// Describes a dataset of this file. `decodes` says whether the direct path has all filters.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such dataset, [`Error::ElementType`] when its values have no dtype,
 /// [`Error::Unreadable`] when libhdf5 cannot make sense of it, [`Error::Changing`] when the path leads to
 /// another file now.
-pub fn describe(
-    path: &Path,
-    identity: &Identity,
-    name: &[u8],
-    decodes: impl Fn(&[FilterStep]) -> bool,
-) -> Result<Dataset> {
+pub fn describe(origin: &Origin, name: &[u8], decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
     let library = Library::lock();
-    let opened = open(&library, path, identity, name)?;
-    Description { library: &library, opened: &opened, place: Place::dataset(path, name) }.run(decodes)
+    let opened = open(&library, origin, name)?;
+    Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }
+        .run(decodes)
 }
 
-/// How a dataset of the file of this identity is stored.
+/// How a dataset of this file is stored.
 ///
 /// # Errors
 /// As [`describe`]; its values may be of any type.
-pub fn facts(path: &Path, identity: &Identity, name: &[u8]) -> Result<Facts> {
+pub fn facts(origin: &Origin, name: &[u8]) -> Result<Facts> {
     let library = Library::lock();
-    let opened = open(&library, path, identity, name)?;
-    Description { library: &library, opened: &opened, place: Place::dataset(path, name) }.facts()
+    let opened = open(&library, origin, name)?;
+    Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }.facts()
 }
 
 struct Description<'a> {
@@ -93,7 +88,7 @@ impl Description<'_> {
             let reason = reason.to_owned();
             Layout::Library { reason, chunk, filters }
         };
-        let layout = if self.opened.elsewhere {
+        let layout = if self.opened.linked {
             library_path("behind an external link", chunk, Vec::new())
         } else if stored == H5D_layout_t::H5D_VIRTUAL {
             library_path("a virtual dataset", None, filters)
@@ -125,7 +120,7 @@ impl Description<'_> {
         } else {
             self.contiguous(&shape, element.size())?
         };
-        Ok(Dataset { shape, element, layout, fill, base })
+        Ok(Dataset { shape, element, layout, fill, base, elsewhere: self.opened.elsewhere })
     }
 
     fn facts(&self) -> Result<Facts> {
@@ -381,13 +376,14 @@ pub fn describe_missing(step: &FilterStep) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
 
     #[test]
     fn what_is_not_hdf5_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.h5");
         std::fs::write(&path, b"x").unwrap();
-        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
-        assert!(matches!(describe(&path, &identity, b"d", |_| true), Err(Error::Unreadable { .. })));
+        let origin = Origin::new(path.clone(), Identity::of(&std::fs::metadata(&path).unwrap()));
+        assert!(matches!(describe(&origin, b"d", |_| true), Err(Error::Unreadable { .. })));
     }
 }

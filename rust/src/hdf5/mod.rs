@@ -12,6 +12,7 @@ mod element;
 mod filters;
 mod id;
 mod index;
+mod others;
 mod read;
 mod strings;
 
@@ -19,7 +20,7 @@ use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::fs::File;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::FromRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
@@ -45,8 +46,10 @@ pub use read::Reader;
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
+use crate::origin::Origin;
 use access::Access;
 use id::Id;
+use others::with_others;
 
 /// The right to call libhdf5.
 pub(crate) struct Library {
@@ -156,40 +159,46 @@ impl std::fmt::Display for Failure {
 /// A dataset that libhdf5 has open, with its file.
 struct Opened<'lib> {
     dataset: Id<'lib>,
-    /// The dataset is not in the file that was opened but in one that it links to.
+    /// Another file than the one that was opened took part: in finding it, or in what it holds.
     elsewhere: bool,
+    /// A link led out of the file that was opened, also where another one led back.
+    linked: bool,
     file: Id<'lib>,
 }
 
-/// Opens a dataset of the file at `path`, provided that it still is the file of that identity.
-fn open<'lib>(library: &'lib Library, path: &Path, identity: &Identity, name: &[u8]) -> Result<Opened<'lib>> {
-    let place = Place::dataset(path, name);
+/// Opens a dataset of a file, provided that it still is in its state. What other files take part is noted in `origin`.
+fn open<'lib>(library: &'lib Library, origin: &Origin, name: &[u8]) -> Result<Opened<'lib>> {
+    let place = Place::dataset(origin.path(), name);
     let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
-    let file = open_same(library, path, identity)?;
-    let access = Access::new(library, &place)?;
-    let object = find(library, &file, name, &access, &place)?;
-    // SAFETY: under the lock; an open object. The kind of object is asked for first, since opening a group as a
-    // dataset is an error like any other to libhdf5.
-    if unsafe { H5Iget_type(object.get()) } != H5I_type_t::H5I_DATASET {
-        return Err(not_found("it is not a dataset"));
-    }
-    drop(object);
-    let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
-    // SAFETY: under the lock; an open file and a C string.
-    let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), access.get()) };
-    let dataset = library.id(dataset, H5Dclose, &place)?;
-    access.check(library, &dataset, &place)?;
-    // SAFETY: under the lock; an open dataset.
-    let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
-    let elsewhere = file_identity(&owner).is_none_or(|found| found != *identity);
-    Ok(Opened { dataset, elsewhere, file })
+    let ((dataset, linked), file, elsewhere) =
+        with_others(library, origin, &place, |file, access, others| {
+            let object = find(library, file, name, access, &place)?;
+            // SAFETY: under the lock; an open object. The kind of object is asked for first, since opening a group as a
+            // dataset is an error like any other to libhdf5.
+            if unsafe { H5Iget_type(object.get()) } != H5I_type_t::H5I_DATASET {
+                return Err(not_found("it is not a dataset"));
+            }
+            drop(object);
+            let c_name = CString::new(name).map_err(|_| not_found("no name holds a NUL character"))?;
+            // SAFETY: under the lock; an open file and a C string.
+            let dataset = unsafe { H5Dopen2(file.get(), c_name.as_ptr(), access.get()) };
+            let dataset = library.id(dataset, H5Dclose, &place)?;
+            access.check(library, &dataset, &place)?;
+            let linked = !access.followed().is_empty();
+            others.add(library, &dataset, access, &place)?;
+            // SAFETY: under the lock; an open dataset.
+            let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
+            let moved = file_identity(&owner).is_none_or(|found| found != origin.identity());
+            Ok((dataset, moved || linked))
+        })?;
+    Ok(Opened { dataset, elsewhere: elsewhere || linked, linked, file })
 }
 
-/// Opens the file at `path`, provided that it still is the file of that identity.
-fn open_same<'lib>(library: &'lib Library, path: &Path, identity: &Identity) -> Result<Id<'lib>> {
-    let file = open_file(library, path)?;
-    if file_identity(&file).is_none_or(|found| found != *identity) {
-        return Err(Error::Changing { place: Place::file(path) });
+/// Opens a file, provided that it still is in its state.
+fn open_same<'lib>(library: &'lib Library, origin: &Origin) -> Result<Id<'lib>> {
+    let file = open_file(library, origin.path())?;
+    if file_identity(&file).is_none_or(|found| found != origin.identity()) {
+        return Err(Error::Changing { place: Place::file(origin.path()) });
     }
     Ok(file)
 }
@@ -287,4 +296,11 @@ fn file_identity(file: &Id<'_>) -> Option<Identity> {
 fn path_to_c(path: &Path) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::FileNotFound(path.to_owned()))
+}
+
+/// A path as libhdf5 has it.
+#[cfg(unix)]
+fn path_from_c(path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(path))
 }

@@ -1,7 +1,6 @@
 //! Reads by libhdf5 itself, of what the direct path cannot decode.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::path::Path;
 
 use hdf5_metno_sys::h5d::{H5D_layout_t, H5Dclose, H5Dget_create_plist, H5Dget_space, H5Dget_type, H5Dread};
 use hdf5_metno_sys::h5f::H5Fclose;
@@ -16,7 +15,7 @@ use super::strings::take_strings;
 use super::{Library, Opened, element, open};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
-use crate::identity::Identity;
+use crate::origin::Origin;
 
 /// Most axes of a dataset (`H5S_MAX_RANK`).
 const MOST_AXES: usize = 32;
@@ -38,10 +37,10 @@ impl Reader {
     ///
     /// # Errors
     /// As [`super::describe()`].
-    pub fn open(path: &Path, identity: &Identity, name: &[u8], element: ElementType) -> Result<Self> {
-        let place = Place::dataset(path, name);
+    pub fn open(origin: &Origin, name: &[u8], element: ElementType) -> Result<Self> {
+        let place = Place::dataset(origin.path(), name);
         let library = Library::lock();
-        let Opened { dataset, file, .. } = open(&library, path, identity, name)?;
+        let Opened { dataset, file, .. } = open(&library, origin, name)?;
         // SAFETY: under the lock; an open dataset.
         let stored = library.id(unsafe { H5Dget_type(dataset.get()) }, H5Tclose, &place)?;
         let described = element::describe(&library, &stored, &place)?;
