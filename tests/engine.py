@@ -50,7 +50,7 @@ def reduce(
     for axes, wanted in views:
         parts = [_parts(along, extent) for along, extent in zip(axes, chosen.shape, strict=True)]
         shape = tuple(map(len, parts))
-        result: dict[str, numpy.ndarray] = {"count": numpy.zeros(shape, numpy.uint64)}
+        result: dict[str, numpy.ndarray] = {"count": numpy.zeros(shape, numpy.float64)}
         kind = chosen.dtype.kind
         if "sum" in wanted:
             if kind in "biu":

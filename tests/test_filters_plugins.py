@@ -15,7 +15,15 @@ from delayedarray import to_dense_array
 
 from chunks import chunk_place, read_chunk
 from filebackedarray import Hdf5DenseArraySeed
-from helpers import assert_direct, assert_identical, damaged_copies, error_naming, read_path, write_damaged
+from helpers import (
+    assert_direct,
+    assert_identical,
+    damaged_copies,
+    error_naming,
+    read_path,
+    run_python,
+    write_damaged,
+)
 
 Filter = Mapping[str, Any]
 
@@ -275,3 +283,53 @@ def test_what_blosc2_alone_can_undo_is_left_to_it(tmp_path: Path) -> None:
         delta = hdf5plugin.Blosc2(filters=hdf5plugin.Blosc2.DELTA)
         handle.create_dataset("x", data=numpy.arange(1000), chunks=(1000,), **delta)
     assert read_path(path, "x") != "direct"
+
+
+@pytest.mark.parametrize("before", ["deflate", "lzf", "lz4", "zstd", "shuffle", "nothing"])
+def test_a_plugin_reads_what_only_it_can_undo_on_every_way(tmp_path: Path, before: str) -> None:
+    """A chunk of Blosc2's delta, of which its parameters say nothing: whole, in parts, converted, summed up."""
+    path = tmp_path / "x.h5"
+    values = (numpy.arange(10_000) // 300).astype("i4").reshape(100, 100)
+    identifiers = {"deflate": (1, (0,)), "lzf": (32000, (4, 261, 40000)), "lz4": (32004, (0,)), "zstd": (32015, (1,))}
+    with h5py.File(path, "w") as handle:
+        # What the first filter makes of the chunk is compressed by Blosc2 in a dataset of its own.
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((100, 100))
+        if before == "shuffle":
+            plist.set_shuffle()
+        elif before != "nothing":
+            plist.set_filter(identifiers[before][0], h5py.h5z.FLAG_MANDATORY, identifiers[before][1])
+        space = h5py.h5s.create_simple((100, 100))
+        first = h5py.Dataset(h5py.h5d.create(handle.id, b"first", h5py.h5t.STD_I32LE, space, plist))
+        first[...] = values
+        made = numpy.frombuffer(first.id.read_direct_chunk((0, 0))[1], "u1")
+        delta = hdf5plugin.Blosc2(filters=hdf5plugin.Blosc2.DELTA)
+        second = handle.create_dataset("second", data=made, chunks=made.shape, **delta)
+        plist.set_filter(32026, h5py.h5z.FLAG_OPTIONAL, (1, 0, 1, 0, 5, 1, 0))
+        x = h5py.Dataset(h5py.h5d.create(handle.id, b"x", h5py.h5t.STD_I32LE, space, plist))
+        x.id.write_direct_chunk((0, 0), second.id.read_direct_chunk((0,))[1])
+        numpy.testing.assert_array_equal(x[...], values)
+    done = run_python(
+        """
+        import sys
+        import numpy
+        from delayedarray import extract_dense_array
+        from filebackedarray import Hdf5DenseArray, _core, set_cache_budget
+
+        set_cache_budget(0)
+        path, values = sys.argv[1], (numpy.arange(10_000) // 300).astype("i4").reshape(100, 100)
+        x, same = Hdf5DenseArray(path, "x", native_order=True), numpy.testing.assert_array_equal
+        for budget in (0, 1 << 20):
+            set_cache_budget(budget)
+            same(numpy.asarray(x), values)
+            same(extract_dense_array(x, (range(3, 90), range(50))), values[3:90, :50])
+            same(extract_dense_array(x, ([1, 7, 90], [0, 5])), values[numpy.ix_([1, 7, 90], [0, 5])])
+            same(numpy.asarray(Hdf5DenseArray(path, "x", dtype="f8", native_order=True)), values)
+            assert (x.sum(), x.max()) == (values.sum(), values.max())
+        assert _core.check_dense(path, b"x") == (1, [])
+        print("right", _core.read_path(path, b"x"))
+        """,
+        path,
+        env={"HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH},
+    )
+    assert done.split() == ["right", "direct"]

@@ -4,6 +4,7 @@ through libhdf5, and the same result either way."""
 from __future__ import annotations
 
 import base64
+import math
 import os
 import zlib
 from collections.abc import Callable
@@ -14,14 +15,16 @@ import numpy
 import pytest
 from delayedarray import chunk_grid, extract_dense_array, to_dense_array
 
-from filebackedarray import Hdf5DenseArraySeed
+from filebackedarray import Hdf5DenseArraySeed, _core
 from helpers import (
     assert_direct,
     assert_identical,
     assert_libhdf5,
+    damaged_copies,
     error_naming,
     everything,
     mentions,
+    read_path,
     take,
     write_damaged,
 )
@@ -103,6 +106,53 @@ def test_every_chunk_index(tmp_path: Path, index: str, libver: str) -> None:
         create(handle, prepare, maxshape=maxshape)
     assert_direct(path, "x")
     check(path)
+
+
+def _integers_of_20_bits() -> h5py.h5t.TypeID:
+    kind = h5py.h5t.STD_I32LE.copy()
+    kind.set_precision(20)
+    return kind
+
+
+#: Extents, maximum extents and chunks: chunks that reach far over an end are no reason to leave any of them out.
+GROWN = {
+    "all chunks inside": ((60, 45), (60, 45), (7, 8)),
+    "first axis shorter than a chunk": ((5, 40), (UNLIMITED, 40), (10, 10)),
+    "second axis shorter than a chunk": ((40, 5), (40, UNLIMITED), (10, 10)),
+    "second axis, with room": ((40, 5), (400, UNLIMITED), (10, 10)),
+    "both shorter than a chunk": ((5, 4), (UNLIMITED, UNLIMITED), (10, 10)),
+    "second axis of three": ((20, 3, 12), (20, UNLIMITED, 12), (6, 8, 5)),
+    "third axis of three": ((20, 12, 3), (25, 12, UNLIMITED), (6, 5, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", [None, _integers_of_20_bits], ids=["direct", "libhdf5"])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("case", GROWN)
+def test_every_chunk_is_checked(tmp_path: Path, case: str, libver: str, kind: Callable | None) -> None:
+    """Whichever way a dataset is read, a damaged chunk is found wherever it is."""
+    path = tmp_path / "x.h5"
+    shape, maxshape, chunk = GROWN[case]
+
+    def prepare(dcpl: h5py.h5p.PropDCID) -> None:
+        dcpl.set_chunk(chunk)
+        dcpl.set_fletcher32()
+
+    values = numpy.arange(math.prod(shape), dtype="i4").reshape(shape)
+    with h5py.File(path, "w", libver=libver) as handle:
+        create(handle, prepare, values, maxshape, None if kind is None else kind())
+        dataset = handle["x"].id
+        addresses = [dataset.get_chunk_info(number).byte_offset for number in range(dataset.get_num_chunks())]
+    assert read_path(path, "x").startswith("direct" if kind is None else "libhdf5")
+    assert _core.check_dense(path, b"x") == (len(addresses), [])
+    # The first and the last, and some between them.
+    chosen = addresses[:: max(1, len(addresses) // 4)] + addresses[-1:]
+    found = set()
+    for copy in damaged_copies(path, [(address + 20, b"\x5a\xa5") for address in chosen]):
+        count, damaged = _core.check_dense(copy, b"x")
+        assert (count, len(damaged)) == (len(addresses), 1)
+        found.add(damaged[0][0])
+    assert len(found) == len(set(chosen))
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])

@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 import warnings
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -449,3 +450,30 @@ def test_seeds_with_another_dtype(tmp_path: Path) -> None:
         array = Hdf5DenseArray(tmp_path / "x.h5", "x", native_order=True, dtype=numpy.dtype(dtype))
         same(array.sum(axis=0), want.sum(axis=0), 0.1 if dtype == "f2" else 1e-5)
         same(array.max(axis=0), want.max(axis=0))
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+@pytest.mark.parametrize("exponent", [59, 60, 61, 62])
+@pytest.mark.parametrize("untrusted", [False, True])
+def test_more_cells_than_an_integer_counts(tmp_path: Path, untrusted: bool, exponent: int, by_column: bool) -> None:
+    """A file may state any shape for a sparse matrix: statistics are those of so many zeros, however many there are."""
+    extent = 2**exponent
+    with h5py.File(tmp_path / "m.h5", "w") as handle:
+        handle["m/data"] = numpy.arange(1.0, 5.0)
+        handle["m/indices"] = numpy.arange(4)
+        handle["m/indptr"] = numpy.array([0, 1, 2, 3, 4, 4, 4, 4, 4])
+    shape = (extent, 8) if by_column else (8, extent)
+    array = Hdf5CompressedSparseMatrix(tmp_path / "m.h5", "m", shape, by_column, untrusted=untrusted)
+    for x, scale in ((array, 1), (array * 2.0, 2), (array.T, 1)):
+        mean = Fraction(10 * scale, 8 * extent)
+        var = Fraction(30 * scale**2, 8 * extent) - mean**2
+        for name, want in {"sum": 10 * scale, "mean": mean, "var": var, "max": 4 * scale, "min": 0}.items():
+            for prefix in ("", "nan"):
+                got = getattr(numpy, prefix + name)(x)
+                assert got == pytest.approx(float(want), rel=1e-12, abs=0), (prefix + name, x)
+        assert numpy.std(x) == pytest.approx(float(var) ** 0.5, rel=1e-12, abs=0)
+        assert numpy.ptp(x) == 4 * scale
+        assert (numpy.count_nonzero(x), numpy.any(x), numpy.all(x)) == (4, True, False)
+        short = 0 if x.shape[0] > 8 else 1
+        means = numpy.array([1, 2, 3, 4, 0, 0, 0, 0]) * float(scale) / extent
+        same(x.mean(axis=short), means, 1e-12)

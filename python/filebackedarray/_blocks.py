@@ -21,7 +21,7 @@ import numpy.typing
 
 from ._core import get_num_threads
 from ._progress import Report
-from ._statistics import Summary, of_dense, of_scattered, of_segments
+from ._statistics import Summary, count_dtype, of_dense, of_scattered, of_segments
 from ._threads import current_limit, limit_threads
 from ._trees import Compressed, Index, Node, as_slice, simplest
 
@@ -83,7 +83,8 @@ def result_shape(view: View, shape: Sequence[int]) -> tuple[int, ...]:
 
 def sizes(view: View, shape: Sequence[int]) -> Array:
     """How many values there are for each element of a view's result, as an array that broadcasts to it."""
-    total = numpy.ones((1,) * len(shape), numpy.int64)
+    most = math.prod(extent for along, extent in zip(view.axes, shape, strict=True) if along != "keep")
+    total = numpy.ones((1,) * len(shape), count_dtype(most))
     for axis, (along, extent) in enumerate(zip(view.axes, shape, strict=True)):
         if along == "keep":
             continue

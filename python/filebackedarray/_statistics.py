@@ -94,6 +94,19 @@ def lowest_and_highest(dtype: DType) -> tuple[Any, Any]:
     return -math.inf, math.inf
 
 
+def count_dtype(most: int) -> DType:
+    """The type in which values are counted.
+
+    Args:
+        most: Maximum number of values that go into one element of a result. A file may state any shape for a sparse
+            matrix, which stores next to nothing of it.
+
+    Returns:
+        int64, or float64 for what that cannot hold. A count only divides, in float64 anyway.
+    """
+    return numpy.dtype(numpy.int64 if most <= numpy.iinfo(numpy.int64).max else numpy.float64)
+
+
 class Summary:
     """Accumulators over some values, for each element of a result."""
 
@@ -103,7 +116,7 @@ class Summary:
         Args:
             dtype: Type of the values, in native byte order.
             skip_nan: Whether NaN is not counted.
-            fields: Arrays of the same shape: ``count`` (int64), and those of what is wanted.
+            fields: Arrays of the same shape: ``count`` (of :py:func:`count_dtype`), and those of what is wanted.
         """
         self.dtype = dtype
         self.skip_nan = skip_nan
@@ -195,10 +208,12 @@ class Summary:
         shape = result["count"].shape
         made = cls.empty(shape, dtype, wanted, skip_nan)
         made._is_empty = False
-        for name in made.fields:
-            if name in result:
-                # The engine counts in uint64, which does not mix with int64.
+        for name in made.fields.keys() & result.keys():
+            if name != "count":
+                # The engine counts nonzero values in uint64, which does not mix with int64.
                 made.fields[name] = numpy.asarray(result[name]).astype(made.fields[name].dtype, copy=False)
+        counts = numpy.asarray(result["count"])
+        made.fields["count"] = counts.astype(count_dtype(int(counts.max(initial=0))), copy=False)
         if "extremes" in wanted:
             nothing = made.count == 0
             if nothing.any():
@@ -242,6 +257,7 @@ class Summary:
             sizes: How many values there are in all; an array that broadcasts to the result.
             wanted: What is being summed up.
         """
+        self.fields["count"] = self.count.astype(sizes.dtype, copy=False)
         known = self.count + self.fields["skipped"] if "skipped" in self.fields else self.count
         if "moments" in wanted or "extremes" in wanted:
             self.merge(Summary.zeros(sizes - known, self.dtype, wanted, self.skip_nan))

@@ -86,7 +86,7 @@ impl Chunks {
             message: format!("chunk {number}: {complaint:?}"),
         };
         let chunk = self.stored[number];
-        let buffer = scratch.input(chunk.size as usize).map_err(complain)?;
+        let buffer = scratch.input(chunk.size as usize).map_err(|fault| complain(fault.into()))?;
         self.source.read_at(chunk.address, buffer, || self.place.clone())?;
         self.pipeline.decode(chunk.filter_mask, self.len, scratch).map_err(complain)?;
         Ok(scratch.filled().first().copied().unwrap_or_default())

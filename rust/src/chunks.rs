@@ -56,15 +56,6 @@ impl Grid {
         coordinates.zip(&self.counts).fold(0, |linear, (coordinate, &count)| linear * count + coordinate)
     }
 
-    /// The coordinates in the grid of the chunk whose first element is at `offset`; `None` if there is none.
-    pub fn coordinates(&self, offset: &[u64]) -> Option<Vec<u64>> {
-        offset
-            .iter()
-            .zip(self.chunk.iter().zip(&self.counts))
-            .map(|(&index, (&len, &count))| (index % len == 0 && index / len < count).then_some(index / len))
-            .collect()
-    }
-
     /// Whether the chunk whose first element is at `offset` reaches over the end of an axis.
     pub fn is_partial(&self, offset: &[u64]) -> bool {
         offset
@@ -139,9 +130,6 @@ mod tests {
         let grid = Grid::new(&[10, 7], &[4, 7]).unwrap();
         assert_eq!(grid.counts(), [3, 1]);
         assert_eq!(grid.linear([2, 0].into_iter()), 2);
-        assert_eq!(grid.coordinates(&[8, 0]), Some(vec![2, 0]));
-        assert_eq!(grid.coordinates(&[12, 0]), None);
-        assert_eq!(grid.coordinates(&[3, 0]), None);
         assert!(grid.is_partial(&[8, 0]) && !grid.is_partial(&[4, 0]));
     }
 

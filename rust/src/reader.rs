@@ -14,7 +14,7 @@ use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
-use crate::filters::{self, Complaint, Lent, Pipeline, Scratch};
+use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
@@ -308,8 +308,8 @@ enum Found {
     InPlanes(usize),
     Kept(Arc<Kept>),
     Missing,
-    /// The complaint is [`Complaint::Unknown`].
-    Unknown(Complaint),
+    /// Something else than the direct path may decode it.
+    Declined(Declined),
 }
 
 impl Decoded<'_> {
@@ -463,8 +463,8 @@ impl ChunkReader<'_> {
                     .ok_or_else(|| Error::Internal("a part of an element".into())),
                 Found::Kept(chunk) => Ok(Decoded::Kept(chunk)),
                 Found::Missing => Ok(Decoded::Missing),
-                Found::Unknown(complaint) => {
-                    let reader = self.instead(complaint, job)?;
+                Found::Declined(declined) => {
+                    let reader = self.instead(declined, job)?;
                     self.by_library(&reader, job, worker.scratch.get(), form)
                 }
             },
@@ -477,7 +477,7 @@ impl ChunkReader<'_> {
                     pipeline
                         .check_sizes(chunk.filter_mask, bytes(chunk.size), bytes(len))
                         .and_then(|()| filters::check_memory(bytes(len)))
-                        .map_err(|complaint| self.complain(complaint, job))?;
+                        .map_err(|fault| self.fault(fault, job))?;
                 }
                 self.by_library(reader, job, worker.scratch.get(), form)
             }
@@ -498,7 +498,7 @@ impl ChunkReader<'_> {
             return Ok(Found::Kept(known));
         }
         let (pipeline, mask) = (&chunked.pipeline, chunk.filter_mask);
-        let complain = |complaint| self.complain(complaint, job);
+        let complain = |fault| self.fault(fault, job);
         self.fetch(&chunk, chunked, job, worker)?;
         let scratch = worker.scratch.get();
         let element = self.dataset.element;
@@ -517,8 +517,9 @@ impl ChunkReader<'_> {
             _ => pipeline.decode(mask, len, scratch).map(|()| Found::Values),
         };
         let found = match decoded {
-            Err(unknown @ Complaint::Unknown { .. }) => return Ok(Found::Unknown(unknown)),
-            decoded => decoded.map_err(complain)?,
+            Ok(found) => found,
+            Err(Complaint::Declined(declined)) => return Ok(Found::Declined(declined)),
+            Err(Complaint::Fault(fault)) => return Err(complain(fault)),
         };
         if keep == Keep::Nowhere {
             return Ok(found);
@@ -537,10 +538,10 @@ impl ChunkReader<'_> {
     /// Reads a chunk's bytes as the file has them into the scratch.
     fn fetch(&self, chunk: &Chunk, chunked: &Chunked, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
-        let complain = |complaint| self.complain(complaint, job);
+        let complain = |fault| self.fault(fault, job);
         // Before any memory is asked for: what the file claims has to be possible.
         let stored = usize::try_from(chunk.size)
-            .map_err(|_| complain(Complaint::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
+            .map_err(|_| complain(Fault::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
         chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
         self.source.check(chunk.address, chunk.size, place)?;
         let Worker { scratch, ahead } = worker;
@@ -562,15 +563,14 @@ impl ChunkReader<'_> {
     }
 
     /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
-    fn instead(&self, complaint: Complaint, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
+    fn instead(&self, declined: Declined, job: &Job<'_>) -> Result<Arc<hdf5::Reader>> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = opened.as_ref() {
             return Ok(Arc::clone(reader));
         }
-        let has_plugin = matches!(complaint, Complaint::Unknown { filter, .. } if hdf5::has_plugin(filter));
         // libhdf5 hands strings out, not the references to them that the direct path goes on from.
-        if !has_plugin || self.dataset.element == ElementType::STRING {
-            return Err(self.complain(complaint, job));
+        if self.dataset.element == ElementType::STRING || !hdf5::has_plugin(declined.filter) {
+            return Err(self.undecoded(declined, job));
         }
         let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
         *opened = Some(Arc::clone(&reader));
@@ -587,7 +587,7 @@ impl ChunkReader<'_> {
         form: Form,
     ) -> Result<Decoded<'s>> {
         let integers = form == Form::Integers;
-        let complain = |complaint| self.complain(complaint, job);
+        let complain = |fault| self.fault(fault, job);
         let (start, count) = job.bounds();
         let before = match (integers, start.first(), job.offset.first()) {
             (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
@@ -601,32 +601,35 @@ impl ChunkReader<'_> {
             .zip(bytes)
             .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
             .and_then(|(before, all)| Some((usize::try_from(before).ok()?, usize::try_from(all).ok()?)))
-            .ok_or_else(|| complain(Complaint::OutOfMemory(usize::MAX)))?;
+            .ok_or_else(|| complain(Fault::OutOfMemory(usize::MAX)))?;
         let buffer = scratch.input(all).map_err(complain)?;
         reader.read(&job.offset, &start, &count, self.dataset.element.size(), &mut buffer[before..])?;
         let values = scratch.filled();
         Ok(Decoded::Here(if integers { Values::AsStored(values) } else { Values::Boxed(values) }))
     }
 
-    fn complain(&self, complaint: Complaint, job: &Job<'_>) -> Error {
+    fn fault(&self, fault: Fault, job: &Job<'_>) -> Error {
         let place = self.place.chunk(&job.offset);
-        match complaint {
-            Complaint::Damaged(message) => Error::Damaged { place, message },
-            Complaint::OutOfMemory(bytes) => {
+        match fault {
+            Fault::Damaged(message) => Error::Damaged { place, message },
+            Fault::OutOfMemory(bytes) => {
                 Error::OutOfMemory(format!("{place}: no memory for the {bytes} bytes that it comes to"))
             }
-            Complaint::Unknown { filter, what } => {
-                let step = match &self.dataset.layout {
-                    Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
-                        filters.iter().find(|step| step.id == filter)
-                    }
-                    Layout::Compact(_) | Layout::Contiguous(_) => None,
-                };
-                let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
-                let what = if what.is_empty() { what } else { format!("{what} of ") };
-                Error::Filter { place, message: format!("nothing at hand decodes {what}its filter {step}") }
-            }
         }
+    }
+
+    /// The error for a chunk that neither the direct path decodes nor a plugin.
+    fn undecoded(&self, Declined { filter, what }: Declined, job: &Job<'_>) -> Error {
+        let step = match &self.dataset.layout {
+            Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
+                filters.iter().find(|step| step.id == filter)
+            }
+            Layout::Compact(_) | Layout::Contiguous(_) => None,
+        };
+        let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
+        let what = if what.is_empty() { what } else { format!("{what} of ") };
+        let message = format!("nothing at hand decodes {what}its filter {step}");
+        Error::Filter { place: self.place.chunk(&job.offset), message }
     }
 
     /// The strings of variable length that a job wants, at their places in its box; the others are empty.
@@ -679,8 +682,8 @@ impl ChunkReader<'_> {
             let size = heap::collection_size(&header).map_err(damaged)?;
             self.source.check(address, size as u64, place)?;
             let mut bytes = Vec::new();
-            let complaint = |_| self.complain(Complaint::OutOfMemory(size), job);
-            bytes.try_reserve_exact(size).map_err(complaint)?;
+            let fault = |_| self.fault(Fault::OutOfMemory(size), job);
+            bytes.try_reserve_exact(size).map_err(fault)?;
             bytes.resize(size, 0);
             self.source.read_at(address, &mut bytes, place)?;
             let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
@@ -690,8 +693,8 @@ impl ChunkReader<'_> {
         let bytes = collection.string(reference).map_err(damaged)?;
         // Any number of references may lead to the same long string.
         let mut string = Vec::new();
-        let complaint = |_| self.complain(Complaint::OutOfMemory(bytes.len()), job);
-        string.try_reserve_exact(bytes.len()).map_err(complaint)?;
+        let fault = |_| self.fault(Fault::OutOfMemory(bytes.len()), job);
+        string.try_reserve_exact(bytes.len()).map_err(fault)?;
         string.extend_from_slice(bytes);
         Ok(string)
     }
@@ -723,7 +726,7 @@ impl ChunkReader<'_> {
         let begin = self.block_address(address, job);
         // The first block is as long as any: if it cannot be in the file, no memory is asked for.
         self.source.check(address, self.chunk_bytes as u64, place)?;
-        let buffer = scratch.input(self.chunk_bytes).map_err(|complaint| self.complain(complaint, job))?;
+        let buffer = scratch.input(self.chunk_bytes).map_err(|fault| self.fault(fault, job))?;
         job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
             self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
         })?;
@@ -828,8 +831,15 @@ impl Sweep<'_> {
                         return reader.read_stored(&chunk, chunked, job, place, &mut worker.ahead);
                     }
                     reader.fetch(&chunk, chunked, job, worker)?;
-                    let decoded = pipeline.decode_into(mask, place, worker.scratch.get());
-                    decoded.map_err(|complaint| reader.complain(complaint, job))
+                    match pipeline.decode_into(mask, place, worker.scratch.get()) {
+                        Ok(()) => Ok(()),
+                        Err(Complaint::Fault(fault)) => Err(reader.fault(fault, job)),
+                        Err(Complaint::Declined(declined)) => {
+                            let (start, count) = job.bounds();
+                            let element = reader.dataset.element.size();
+                            reader.instead(declined, job)?.read(&job.offset, &start, &count, element, place)
+                        }
+                    }
                 })
             }
             _ => Ok(false),

@@ -44,12 +44,11 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
             };
             let job = plan.job(number);
             if let Err(error) = reader.attempt(&job, worker) {
-                let complaint = complaint(error)?;
+                let Some(complaint) = complaint(&error) else { return Err(error) };
                 let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
                 damaged.push((job.offset.to_vec(), complaint));
                 if written.is_none() {
-                    // Ends it; what it says is known already.
-                    return Err(Error::Structure(String::new()));
+                    return Err(error);
                 }
             }
             work.advance(1);
@@ -58,23 +57,21 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
         let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
         damaged.sort_unstable();
         match result {
-            Err(Error::Structure(_)) if !damaged.is_empty() => damaged.truncate(1),
+            // Other threads may have met further faults before they stopped.
+            Err(error) if written.is_none() && complaint(&error).is_some() => damaged.truncate(1),
             result => result?,
         }
         Ok(Checked { chunks: jobs as u64, damaged })
     })
 }
 
-/// What the matter is with a chunk.
-///
-/// # Errors
-/// What is not the chunk's fault.
-fn complaint(error: Error) -> Result<String> {
+/// What the matter is with a chunk; `None` for an error that is not the chunk's fault.
+fn complaint(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { message, .. } | Error::Unreadable { message, .. } | Error::OutOfMemory(message) => {
-            Ok(message)
+            Some(message.clone())
         }
-        Error::Io { source, .. } => Ok(source.to_string()),
-        other => Err(other),
+        Error::Io { source, .. } => Some(source.to_string()),
+        _ => None,
     }
 }

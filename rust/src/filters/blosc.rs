@@ -6,7 +6,7 @@
 use libdeflater::Decompressor;
 
 use super::bitshuffle::{self, Workspace};
-use super::{Buffer, Codecs, Complaint, blosclz, deflate, lz4, shuffle, zstd};
+use super::{Buffer, Codecs, Complaint, Declined, blosclz, deflate, lz4, shuffle, zstd};
 
 /// The filter's number.
 pub(super) const ID: u32 = 32001;
@@ -47,7 +47,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
         return Ok(0);
     }
     if version > VERSION {
-        return Err(Complaint::Unknown { filter: ID, what: format!("a buffer of version {version}") });
+        return Err(Declined { filter: ID, what: format!("a buffer of version {version}") }.into());
     }
     if version != VERSION || flags & RESERVED != 0 {
         return Err(format!("its Blosc buffer is of a version that never was: {version}").into());
@@ -172,7 +172,7 @@ impl Codec {
             (2, 1) => Ok(Self::Snappy),
             (3, 1) => Ok(Self::Zlib),
             (4, 1) => Ok(Self::Zstd),
-            _ => Err(Complaint::Unknown { filter, what: format!("codec {number}, version {version}") }),
+            _ => Err(Declined { filter, what: format!("codec {number}, version {version}") }.into()),
         }
     }
 

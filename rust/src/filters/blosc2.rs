@@ -5,7 +5,7 @@
 
 use super::bitshuffle::{self, Workspace};
 use super::blosc::{Codec, word};
-use super::{Codecs, Complaint, shuffle};
+use super::{Codecs, Complaint, Declined, shuffle};
 
 /// The filter's number.
 pub(super) const ID: u32 = 32026;
@@ -95,7 +95,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
 }
 
 fn unknown(what: &str) -> Complaint {
-    Complaint::Unknown { filter: ID, what: what.to_owned() }
+    Declined { filter: ID, what: what.to_owned() }.into()
 }
 
 fn big_endian(input: &[u8], at: usize) -> Option<u64> {

@@ -36,31 +36,61 @@ use crate::memory::{self, Bytes};
 #[cfg(feature = "fuzzing")]
 pub(crate) const DENSE: usize = zstd::MOST;
 
-/// What is the matter with some bytes.
+/// What is the matter with some bytes, whoever reads them.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Complaint {
+pub enum Fault {
     /// They cannot be right.
     Damaged(String),
     /// There is no memory for so many.
     OutOfMemory(usize),
-    /// They went through a filter in a way that is not of the direct path.
-    Unknown {
-        /// The filter's number.
-        filter: u32,
-        /// What it did that others of its kind do not; empty if nothing of that filter is known.
-        what: String,
-    },
+}
+
+/// Bytes went through a filter in a way that is not of the direct path. That is no fault: a plugin of libhdf5 may know it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Declined {
+    /// The filter's number.
+    pub filter: u32,
+    /// What it did that others of its kind do not; empty if nothing of that filter is known.
+    pub what: String,
+}
+
+/// Why some bytes were not decoded. The two are types of their own, so that nobody reports as an error what only the direct
+/// path cannot read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// Nobody can decode them.
+    Fault(Fault),
+    /// Something else than the direct path may decode them.
+    Declined(Declined),
+}
+
+impl From<Fault> for Complaint {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Declined> for Complaint {
+    fn from(declined: Declined) -> Self {
+        Self::Declined(declined)
+    }
 }
 
 impl From<String> for Complaint {
     fn from(message: String) -> Self {
-        Self::Damaged(message)
+        Self::Fault(message.into())
     }
 }
 
 impl From<&str> for Complaint {
     fn from(message: &str) -> Self {
-        Self::Damaged(message.to_owned())
+        message.to_owned().into()
+    }
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::Damaged(message)
     }
 }
 
@@ -138,7 +168,7 @@ impl Filter {
                 current.truncate(verified);
                 return Ok(());
             }
-            Self::Unknown(filter) => return Err(Complaint::Unknown { filter, what: String::new() }),
+            Self::Unknown(filter) => return Err(Declined { filter, what: String::new() }.into()),
         };
         next.truncate(made);
         std::mem::swap(current, next);
@@ -159,7 +189,7 @@ impl Filter {
             Self::Zstd => codecs.zstd.decode(current.bytes(), place)?,
             _ => 0,
         };
-        if made == place.len() { Ok(()) } else { Err(wrong_length(made, place.len())) }
+        if made == place.len() { Ok(()) } else { Err(wrong_length(made, place.len()).into()) }
     }
 
     /// Whether `len` bytes are decoded as fast into a place that has room for no more than them.
@@ -248,8 +278,8 @@ impl Pipeline {
     /// Checks that `stored` bytes can decode to `len`, before memory is asked for because the file says so.
     ///
     /// # Errors
-    /// [`Complaint::Damaged`] when they cannot.
-    pub fn check_sizes(&self, mask: u32, stored: usize, len: usize) -> Result<(), Complaint> {
+    /// [`Fault::Damaged`] when they cannot.
+    pub fn check_sizes(&self, mask: u32, stored: usize, len: usize) -> Result<(), Fault> {
         let active = self.filters.iter().enumerate().filter(|&(position, _)| !is_skipped(mask, position));
         let most = active.fold(stored, |bytes, (_, filter)| filter.most(bytes));
         if most < len {
@@ -264,7 +294,7 @@ impl Pipeline {
     /// A [`Complaint`] when a checksum or a length is wrong, or a stream is broken.
     pub fn decode(&self, mask: u32, len: usize, scratch: &mut Scratch) -> Result<(), Complaint> {
         self.decode_down_to(0, mask, len, scratch)?;
-        scratch.holds(len)
+        Ok(scratch.holds(len)?)
     }
 
     /// Whether a chunk that skipped the filters in `mask` went through none at all.
@@ -291,7 +321,7 @@ impl Pipeline {
         self.decode_down_to(position + 1, mask, place.len(), scratch)?;
         let declared = filter.declared_len(scratch.current.bytes());
         match declared.filter(|&declared| declared != place.len() as u64) {
-            Some(declared) => Err(wrong_length(declared as usize, place.len())),
+            Some(declared) => Err(wrong_length(declared as usize, place.len()).into()),
             None => filter.undo_into(place, scratch),
         }
     }
@@ -373,13 +403,13 @@ impl Pipeline {
             if let Some(declared) = filter.declared_len(scratch.current.bytes()) {
                 let declared = usize::try_from(declared).unwrap_or(usize::MAX);
                 if declared > limit || exact && declared != limit {
-                    return Err(wrong_length(declared, limit));
+                    return Err(wrong_length(declared, limit).into());
                 }
             }
             filter.undo(limit, scratch)?;
             let made = scratch.current.bytes().len();
             if exact && made != limit {
-                return Err(wrong_length(made, limit));
+                return Err(wrong_length(made, limit).into());
             }
         }
         Ok(())
@@ -396,7 +426,7 @@ fn is_skipped(mask: u32, position: usize) -> bool {
     position < 32 && mask & (1 << position) != 0
 }
 
-fn wrong_length(found: usize, expected: usize) -> Complaint {
+fn wrong_length(found: usize, expected: usize) -> Fault {
     format!("{found} bytes where there should be {expected}").into()
 }
 
@@ -420,7 +450,7 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
         scratch.input(input.len()).ok()?.copy_from_slice(input);
         match filter.undo(room, &mut scratch) {
             Ok(()) => return Some(scratch.filled().to_vec()),
-            Err(Complaint::Damaged(_)) if declared.is_none() && room < most => {
+            Err(Complaint::Fault(Fault::Damaged(_))) if declared.is_none() && room < most => {
                 room = room.saturating_mul(8).min(most);
             }
             Err(_) => return None,
@@ -432,8 +462,8 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
 /// otherwise end the process when it is used.
 ///
 /// # Errors
-/// [`Complaint::OutOfMemory`] when it has not.
-pub fn check_memory(len: usize) -> Result<(), Complaint> {
+/// [`Fault::OutOfMemory`] when it has not.
+pub fn check_memory(len: usize) -> Result<(), Fault> {
     static MEMORY: OnceLock<Option<u64>> = OnceLock::new();
     let memory = MEMORY.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -444,7 +474,7 @@ pub fn check_memory(len: usize) -> Result<(), Complaint> {
         (kib("MemTotal:")? + kib("SwapTotal:").unwrap_or(0)).checked_mul(1024)
     });
     match memory {
-        Some(memory) if len as u64 > *memory => Err(Complaint::OutOfMemory(len)),
+        Some(memory) if len as u64 > *memory => Err(Fault::OutOfMemory(len)),
         _ => Ok(()),
     }
 }
@@ -464,7 +494,7 @@ struct Buffer {
 
 impl Buffer {
     /// Room for `len` bytes, whose contents are anything.
-    fn prepare(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
+    fn prepare(&mut self, len: usize) -> Result<&mut [u8], Fault> {
         if len > self.bytes.len() {
             // Not both at a time.
             self.bytes = Bytes::default();
@@ -474,15 +504,15 @@ impl Buffer {
         Ok(&mut self.bytes[..len])
     }
 
-    fn allocate(len: usize) -> Result<Bytes, Complaint> {
+    fn allocate(len: usize) -> Result<Bytes, Fault> {
         check_memory(len)?;
         let step = if len < memory::LARGE { SMALL_STEP } else { LARGE_STEP };
         let rounded = len.checked_next_multiple_of(step).unwrap_or(len);
-        Bytes::zeroed(rounded).ok_or(Complaint::OutOfMemory(len))
+        Bytes::zeroed(rounded).ok_or(Fault::OutOfMemory(len))
     }
 
     /// Puts zeros after the contents.
-    fn pad(&mut self, padding: usize) -> Result<(), Complaint> {
+    fn pad(&mut self, padding: usize) -> Result<(), Fault> {
         let end = self.len + padding;
         if end > self.bytes.len() {
             let mut longer = Self::allocate(end)?;
@@ -527,8 +557,8 @@ impl Scratch {
     /// Room for a chunk's bytes as the file has them.
     ///
     /// # Errors
-    /// [`Complaint::OutOfMemory`].
-    pub fn input(&mut self, len: usize) -> Result<&mut [u8], Complaint> {
+    /// [`Fault::OutOfMemory`].
+    pub fn input(&mut self, len: usize) -> Result<&mut [u8], Fault> {
         // Most are padded next.
         self.current.prepare(len.saturating_add(deflate::INPUT_PADDING))?;
         self.current.prepare(len)
@@ -555,7 +585,7 @@ impl Scratch {
     }
 
     /// Checks that this is as long as it should be.
-    fn holds(&self, len: usize) -> Result<(), Complaint> {
+    fn holds(&self, len: usize) -> Result<(), Fault> {
         let found = self.current.bytes().len();
         if found == len { Ok(()) } else { Err(wrong_length(found, len)) }
     }
@@ -563,8 +593,8 @@ impl Scratch {
     /// The bytes, to be kept.
     ///
     /// # Errors
-    /// [`Complaint::OutOfMemory`].
-    pub fn take(&mut self) -> Result<Bytes, Complaint> {
+    /// [`Fault::OutOfMemory`].
+    pub fn take(&mut self) -> Result<Bytes, Fault> {
         let len = self.current.len;
         let spared = self.current.bytes.len() - len;
         if len >= memory::LARGE && spared <= LARGE_STEP.max(len / 8) {
@@ -572,7 +602,7 @@ impl Scratch {
             bytes.truncate(len);
             return Ok(bytes);
         }
-        Bytes::copy_of(self.current.bytes()).ok_or(Complaint::OutOfMemory(len))
+        Bytes::copy_of(self.current.bytes()).ok_or(Fault::OutOfMemory(len))
     }
 }
 
@@ -710,7 +740,7 @@ mod tests {
         assert_eq!(decode(&pipeline, 0b01, &deflated(&[1, 2, 3]), 3).unwrap(), [1, 2, 3]);
         assert_eq!(
             decode(&pipeline, 0, &deflated(&[1, 2, 3]), 3),
-            Err(Complaint::Unknown { filter: 32013, what: String::new() })
+            Err(Declined { filter: 32013, what: String::new() }.into())
         );
         assert!(!Pipeline::new(&[step(2, &[])]).is_known(), "shuffle without its element size");
     }

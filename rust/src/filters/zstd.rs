@@ -3,7 +3,7 @@
 
 use zstd_safe::DCtx;
 
-use super::Complaint;
+use super::{Complaint, Fault};
 
 /// Most bytes that a byte decodes to: a block of 128 KiB takes three bytes of header and one of contents
 /// (RFC 8878, 3.1.1.2).
@@ -20,7 +20,7 @@ impl Decoder {
             Some(context) => context,
             empty => {
                 // The size is libzstd's own affair; what matters is that there was no memory.
-                let context = DCtx::try_create().ok_or(Complaint::OutOfMemory(128 << 10))?;
+                let context = DCtx::try_create().ok_or(Fault::OutOfMemory(128 << 10))?;
                 empty.insert(context)
             }
         };

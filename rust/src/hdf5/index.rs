@@ -2,8 +2,10 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
-use hdf5_metno_sys::h5d::{H5D_chunk_index_t, H5Dchunk_iter, H5Dget_chunk_index_type, H5Dget_space};
-use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5d::{
+    H5D_chunk_index_t, H5Dchunk_iter, H5Dget_chunk_index_type, H5Dget_create_plist, H5Dget_space,
+};
+use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_chunk};
 use hdf5_metno_sys::h5s::{H5S_UNLIMITED, H5Sclose, H5Sget_simple_extent_dims};
 
 use super::{Library, Opened, open};
@@ -14,48 +16,62 @@ use crate::origin::Origin;
 /// `H5D_CHUNK_IDX_EARRAY` of `H5Dpublic.h`.
 const EXTENSIBLE_ARRAY: H5D_chunk_index_t = 4;
 
-/// How the coordinates that the iteration reports are to be understood.
-enum Order {
-    AsReported,
-    /// An extensible array numbers its chunks with the growing axis as the slowest. The iteration of
+/// How the offsets that the iteration reports are to be understood.
+struct Order {
+    /// Shape of the file's chunks, which offsets are multiples of. The grid in which a dataset is read may have other ones.
+    chunk: Vec<u64>,
+    /// The growing axis of an extensible array, if that is not the first.
+    ///
+    /// Such an array numbers its chunks with the growing axis as the slowest. The iteration of
     /// libhdf5 (`H5D__earray_idx_iterate_cb`, up to 2.2 at least; `H5Dget_chunk_info` and its relatives go the
     /// same way) turns these numbers into coordinates as if the first axis were the slowest and the growing
     /// one endless. Should a later libhdf5 do that right, `tests/test_layouts.py` fails here.
-    Growing {
-        axis: usize,
-        most: Vec<u64>,
-    },
+    growing: Option<Growing>,
+}
+
+/// An axis without a maximum extent.
+struct Growing {
+    axis: usize,
+    /// Maximum number of chunks along each axis; of the growing one it does not matter.
+    most: Vec<u64>,
 }
 
 impl Order {
-    fn of(library: &Library, opened: &Opened<'_>, grid: &Grid, place: &Place) -> Result<Self> {
+    fn of(library: &Library, opened: &Opened<'_>, rank: usize, place: &Place) -> Result<Self> {
         let dataset = opened.dataset.get();
         let mut kind: c_uint = 0;
-        let mut most = vec![0u64; grid.shape().len()];
-        // SAFETY: under the lock; an open dataset, and room for as many extents as it has.
-        unsafe {
+        let (mut most, mut chunk) = (vec![0u64; rank], vec![0u64; rank]);
+        // SAFETY: under the lock; an open dataset, and room for as many extents and lengths as it has.
+        let lengths = unsafe {
             library.check(H5Dget_chunk_index_type(dataset, &raw mut kind), place)?;
             let space = library.id(H5Dget_space(dataset), H5Sclose, place)?;
             let extents = H5Sget_simple_extent_dims(space.get(), std::ptr::null_mut(), most.as_mut_ptr());
             library.check(extents, place)?;
+            let plist = library.id(H5Dget_create_plist(dataset), H5Pclose, place)?;
+            library.check(H5Pget_chunk(plist.get(), rank as c_int, chunk.as_mut_ptr()), place)?
+        };
+        if lengths as usize != rank || chunk.contains(&0) {
+            let message = format!("chunks of {lengths} dimensions, {chunk:?}, where it has {rank}");
+            return Err(Error::Damaged { place: place.clone(), message });
         }
-        let growing = most.iter().position(|&extent| extent == H5S_UNLIMITED);
-        match growing {
-            Some(axis) if kind == EXTENSIBLE_ARRAY && axis > 0 => {
-                let most = most.iter().zip(grid.chunk()).map(|(extent, &len)| extent.div_ceil(len)).collect();
-                Ok(Self::Growing { axis, most })
-            }
-            _ => Ok(Self::AsReported),
-        }
+        let axis = most.iter().position(|&extent| extent == H5S_UNLIMITED);
+        let growing = axis.filter(|&axis| kind == EXTENSIBLE_ARRAY && axis > 0).map(|axis| Growing {
+            axis,
+            most: most.iter().zip(&chunk).map(|(extent, &len)| extent.div_ceil(len)).collect(),
+        });
+        Ok(Self { chunk, growing })
     }
 
-    /// The coordinates of the chunk that the iteration reports at `offset`; `None` outside of the grid.
-    fn coordinates(&self, grid: &Grid, offset: &[u64]) -> Option<Vec<u64>> {
-        let Self::Growing { axis, most } = self else { return grid.coordinates(offset) };
+    /// The coordinates of the chunk that the iteration reports at `offset`; `None` where no chunk can begin.
+    fn coordinates(&self, offset: &[u64]) -> Option<Vec<u64>> {
+        let reported = offset.iter().zip(&self.chunk);
+        let reported: Vec<u64> = reported
+            .map(|(&index, &len)| index.is_multiple_of(len).then_some(index / len))
+            .collect::<Option<_>>()?;
+        let Some(Growing { axis, most }) = &self.growing else { return Some(reported) };
         // Back to the chunk's number: the axes before the growing one were never counted up.
-        let reported = offset.iter().zip(grid.chunk()).map(|(&index, &len)| index / len);
         let mut number = 0u64;
-        for (position, coordinate) in reported.enumerate().skip(*axis) {
+        for (position, coordinate) in reported.into_iter().enumerate().skip(*axis) {
             let radix = if position == *axis { 1 } else { most[position] };
             number = number.checked_mul(radix)?.checked_add(coordinate)?;
         }
@@ -66,7 +82,7 @@ impl Order {
             number /= radix;
         }
         coordinates[*axis] = number;
-        coordinates.iter().zip(grid.counts()).all(|(at, count)| at < count).then_some(coordinates)
+        Some(coordinates)
     }
 }
 
@@ -100,7 +116,11 @@ unsafe extern "C" fn collect(
         return -1;
     }
     // A chunk outside of the shape was left behind when the dataset shrank.
-    if let Some(coordinates) = collector.order.coordinates(collector.grid, offset) {
+    let coordinates = collector.order.coordinates(offset);
+    let inside = |coordinates: &Vec<u64>| {
+        coordinates.iter().zip(collector.grid.counts()).all(|(at, count)| at < count)
+    };
+    if let Some(coordinates) = coordinates.filter(inside) {
         let linear = collector.grid.linear(coordinates.into_iter());
         collector.entries.push((linear, Chunk { address, size, filter_mask }));
     }
@@ -115,7 +135,7 @@ pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkInd
     let library = Library::lock();
     let opened = open(&library, origin, name)?;
     let place = Place::dataset(origin.path(), name);
-    let order = Order::of(&library, &opened, grid, &place)?;
+    let order = Order::of(&library, &opened, grid.shape().len(), &place)?;
     let limit = origin.identity().length();
     let mut collector = Collector { grid, order, entries: Vec::new(), seen: 0, limit, complaint: None };
     // SAFETY: under the lock; an open dataset. The callback is given the collector during the call only.
@@ -128,4 +148,68 @@ pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkInd
     }
     library.check(status, &place)?;
     ChunkIndex::new(collector.entries).map_err(|error| Error::Damaged { place, message: error.to_string() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What libhdf5 makes of a chunk's coordinates: a number with the growing axis as the slowest, and of that coordinates
+    /// with the first axis as the slowest and no end to the growing one.
+    fn reported(coordinates: &[u64], most: &[u64], axis: usize) -> Vec<u64> {
+        let mut axes: Vec<usize> = (0..most.len()).collect();
+        axes.remove(axis);
+        let mut number = coordinates[axis];
+        for &other in &axes {
+            number = number * most[other] + coordinates[other];
+        }
+        let mut found = vec![0; most.len()];
+        for position in (axis + 1..most.len()).rev() {
+            found[position] = number % most[position];
+            number /= most[position];
+        }
+        found[axis] = number;
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn coordinates_of_extensible_arrays_are_found_again(
+            axes in vec((1u64..40, 1u64..12), 2..5),
+            at in vec(any::<u64>(), 5),
+            axis in 1usize..4,
+        ) {
+            let axis = axis.min(axes.len() - 1);
+            let chunk: Vec<u64> = axes.iter().map(|&(_, len)| len).collect();
+            let mut most: Vec<u64> = axes.iter().map(|&(extent, len)| extent.div_ceil(len)).collect();
+            let coordinates: Vec<u64> = at.iter().zip(&most).map(|(&at, &count)| at % count).collect();
+            let offset: Vec<u64> =
+                reported(&coordinates, &most, axis).iter().zip(&chunk).map(|(&at, &len)| at * len).collect();
+            most[axis] = H5S_UNLIMITED.div_ceil(chunk[axis]);
+            let order = Order { chunk, growing: Some(Growing { axis, most }) };
+            prop_assert_eq!(order.coordinates(&offset), Some(coordinates));
+        }
+    }
+
+    #[test]
+    fn growing_axis_that_is_shorter_than_a_chunk() {
+        // 40 x 5 elements in chunks of 10 x 10, the second axis without end: four chunks, one below the other.
+        let growing = || Some(Growing { axis: 1, most: vec![4, H5S_UNLIMITED.div_ceil(10)] });
+        let order = Order { chunk: vec![10, 10], growing: growing() };
+        let found: Vec<_> = (0..4).map(|number| order.coordinates(&[0, number * 10]).unwrap()).collect();
+        assert_eq!(found, [[0, 0], [1, 0], [2, 0], [3, 0]]);
+        assert_eq!(order.coordinates(&[0, 40]), Some(vec![0, 1]));
+        assert_eq!(order.coordinates(&[0, 5]), None, "no chunk begins there");
+    }
+
+    #[test]
+    fn other_indices_say_where_chunks_are() {
+        let order = Order { chunk: vec![10, 7], growing: None };
+        assert_eq!(order.coordinates(&[30, 14]), Some(vec![3, 2]));
+        assert_eq!(order.coordinates(&[30, 15]), None);
+    }
 }

@@ -160,22 +160,23 @@ impl<T: Number> Cells<T> {
         for_each_row(&lens, &shape, origin, |from, to, len| {
             // All axes but the last are the same for the row.
             let mut left = from / len.max(1);
-            let mut before = 1;
+            let mut before = 1u128;
             for (axis, &extent) in lens.iter().enumerate().rev().skip(1) {
-                before *= sizes[axis].get(left % extent);
+                before = before.saturating_mul(sizes[axis].get(left % extent).into());
                 left /= extent;
             }
             for number in 0..len {
                 let (cell, place) = (from + number, to + number);
-                let size = before * sizes.last().map_or(1, |last| last.get(number));
+                let last = sizes.last().map_or(1, |last| last.get(number));
+                let size = before.saturating_mul(last.into());
                 let stored = match (&self.stored, &self.spread) {
-                    (Some(stored), _) => stored[cell],
-                    (None, Some(spread)) if self.has_zeros => spread[cell].count as u64,
+                    (Some(stored), _) => stored[cell].into(),
+                    (None, Some(spread)) if self.has_zeros => spread[cell].count as u128,
                     _ => size,
                 };
                 let zeros = size.saturating_sub(stored);
-                let present = self.present.as_ref().map_or(stored, |present| present[cell]);
-                statistics.count[place] = if skips_nan { present + zeros } else { size };
+                let present = self.present.as_ref().map_or(stored, |present| present[cell].into());
+                statistics.count[place] = if skips_nan { present + zeros } else { size } as f64;
                 if let (Some(moments), Some([mean, lost, m2])) = (&mut self.spread, &mut statistics.moments) {
                     let moments = &mut moments[cell];
                     moments.merge(Moments { count: zeros as f64, ..Moments::default() });
@@ -252,7 +253,7 @@ impl Statistics {
         let integers = wanted.sum && <T::Total as Total>::IS_INTEGER;
         let bytes = count.checked_mul(size_of::<T>()).ok_or_else(|| too_many(count))?;
         Ok(Self {
-            count: filled(true, 0, count)?.unwrap_or_default(),
+            count: filled(true, 0.0, count)?.unwrap_or_default(),
             sum: filled(integers, 0, count)?,
             total: zeros(wanted.sum, count)?,
             moments: zeros(wanted.moments, count)?

@@ -58,7 +58,7 @@ pub struct Statistics {
     /// The number of kept indices, 1, or the number of groups, for each axis.
     pub shape: Vec<usize>,
     /// How many values went into each cell.
-    pub count: Vec<u64>,
+    pub count: Vec<f64>,
     /// Of integers and booleans, the low 64 bits of the sum.
     pub sum: Option<Vec<i64>>,
     /// The sum as the unevaluated sum of two doubles. When the first is not finite the second means nothing.
