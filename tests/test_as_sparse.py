@@ -187,7 +187,7 @@ def test_dense_transposes(path: Path, native: bool) -> None:
     turned = x.transposed()
     assert type(turned) is Hdf5DenseArray
     assert turned.shape == x.shape[::-1]
-    assert turned.chunks == x.chunks[::-1]
+    assert turned.chunk_shape == x.chunk_shape[::-1]
     assert is_sparse(turned)
     numpy.testing.assert_array_equal(to_dense_array(turned), to_dense_array(x).T)
     numpy.testing.assert_array_equal(turned.sum(axis=0), to_dense_array(x).sum(axis=2).T)

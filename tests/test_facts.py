@@ -62,7 +62,7 @@ def test_dense_facts_are_those_of_h5py(path: Path, name: str) -> None:
     for make in (Hdf5DenseArray, Hdf5DenseArraySeed):
         for native in (True, False):
             x = make(path, name, native_order=native)
-            assert x.chunks == (chunks if native or chunks is None else chunks[::-1])
+            assert x.chunk_shape == (chunks if native or chunks is None else chunks[::-1])
             assert x.storage_size == stored
             assert x.compression_ratio == (decoded / stored if stored else math.inf)
             if name in DATASETS:
@@ -71,14 +71,14 @@ def test_dense_facts_are_those_of_h5py(path: Path, name: str) -> None:
 
 def test_nothing_per_nothing(path: Path) -> None:
     empty = Hdf5DenseArray(path, "empty", native_order=True)
-    assert (empty.chunks, empty.storage_size) == ((7, 9), 0)
+    assert (empty.chunk_shape, empty.storage_size) == ((7, 9), 0)
     assert math.isnan(empty.compression_ratio)
 
 
 @pytest.mark.parametrize("name", ["contiguous", "gzip", "blosc"])
 def test_files_that_are_not_trusted_have_the_same_facts(path: Path, name: str) -> None:
     ours, theirs = (Hdf5DenseArray(path, name, untrusted=untrusted) for untrusted in (False, True))
-    for fact in ("chunks", "filters", "storage_size", "compression_ratio"):
+    for fact in ("chunk_shape", "filters", "storage_size", "compression_ratio"):
         assert getattr(ours, fact) == getattr(theirs, fact)
 
 
@@ -96,8 +96,8 @@ def test_sparse_facts(tmp_path: Path, by_column: bool, untrusted: bool) -> None:
         x = make(tmp_path / "x.h5", "m", (50, 30), by_column, untrusted=untrusted)
         assert x.nnz == len(matrix.data)
         assert x.sparsity == pytest.approx(1 - len(matrix.data) / 1500)
-        assert list(x.chunks) == lengths
-        assert x.chunks.data == x.chunks.indices == 64
+        assert list(x.chunk_shape) == lengths
+        assert x.chunk_shape.data == x.chunk_shape.indices == 64
         assert x.filters.data == ("deflate 5",)
         assert x.storage_size == stored
         assert x.compression_ratio == decoded / stored
@@ -111,7 +111,7 @@ def test_what_is_stored_counts_as_it_is_stored(tmp_path: Path) -> None:
     assert x.nnz == 3
     assert x.sparsity == 1 - 3 / 8
     assert x.count_nonzero() == 1
-    assert x.chunks == (None, None, None)
+    assert x.chunk_shape == (None, None, None)
     assert x.filters == ((), (), ())
 
 
@@ -127,10 +127,10 @@ def test_facts_are_those_of_the_file_as_it_is(tmp_path: Path) -> None:
     with h5py.File(path, "w") as handle:
         handle.create_dataset("x", data=DATA, chunks=(10, 10))
     x = Hdf5DenseArray(path, "x", native_order=True)
-    assert x.chunks == (10, 10)
+    assert x.chunk_shape == (10, 10)
     path.unlink()
     with error_naming(FileNotFoundError, path):
-        _ = x.chunks
+        _ = x.chunk_shape
     with h5py.File(path, "w") as handle:
         handle["y"] = 1
     with error_naming(KeyError, path, "x"):
@@ -215,7 +215,7 @@ def test_facts_of_files_from_r() -> None:
     real.require()
     folder = real.location() / "c4_r" / "made-with-bioconductor"
     x = Hdf5DenseArray(folder / "rhdf5.h5", "szip")
-    assert (x.chunks, x.filters) == ((64, 16), ("shuffle", "szip 32"))
+    assert (x.chunk_shape, x.filters) == ((64, 16), ("shuffle", "szip 32"))
     assert Hdf5DenseArray(folder / "rhdf5.h5", "blosc").filters == ("blosc lz4 6",)
     assert Hdf5DenseArray(folder / "rhdf5.h5", "never_written").compression_ratio == math.inf
     tenx = Hdf5CompressedSparseMatrix(folder / "tenx.h5", "matrix", (500, 80), True)

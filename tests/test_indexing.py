@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import filebackedarray
 from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _indexing
-from filebackedarray._indexing import boundaries
+from filebackedarray._trees import compiled
 from helpers import random_compressed
 
 SHAPES = [(7,), (5, 6), (4, 3, 5), ()]
@@ -179,8 +179,8 @@ def test_points_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     data = numpy.random.default_rng(2).random((60, 50, 3))
     array = write(tmp_path, data, chunks=(10, 10, 3))
     monkeypatch.setattr(_indexing, "_BLOCK_ELEMENTS", 300)
-    extract, sizes = _indexing._extract, []
-    monkeypatch.setattr(_indexing, "_extract", lambda *a: sizes.append(extract(*a).size) or extract(*a))
+    read, sizes = _indexing.Source.read, []
+    monkeypatch.setattr(_indexing.Source, "read", lambda *a: sizes.append(read(*a).size) or read(*a))
     rng = numpy.random.default_rng(3)
     rows, columns = rng.integers(-60, 60, (4, 25)), rng.integers(-50, 50, (1, 25))
     numpy.testing.assert_array_equal(array[rows, :, columns % 3], data[rows, :, columns % 3])
@@ -237,8 +237,8 @@ def test_iteration_reads_blocks_of_whole_chunks(tmp_path: Path, monkeypatch: pyt
     data = numpy.arange(1000 * 8).reshape(1000, 8)
     array = write(tmp_path, data, chunks=(30, 8))
     monkeypatch.setattr(_indexing, "BLOCK_BYTES", 100 * 8 * 8)
-    extract, asked = _indexing._extract, []
-    monkeypatch.setattr(_indexing, "_extract", lambda seed, subset: asked.append(subset[0]) or extract(seed, subset))
+    read, asked = _indexing.Source.read, []
+    monkeypatch.setattr(_indexing.Source, "read", lambda self, subset: asked.append(subset[0]) or read(self, subset))
     iterator = iter(array)
     next(iterator)
     assert asked == [range(90)]
@@ -309,7 +309,7 @@ def test_boundaries_of_parts(tmp_path: Path, key: slice, chunk: int) -> None:
     positions = numpy.arange(50)[key]
     changes = numpy.flatnonzero(numpy.diff(positions // chunk)) + 1
     for array in (part, numpy.sqrt(part), numpy.concatenate([part])):
-        assert [int(end) for end in boundaries(array.seed)[0]] == [*changes, len(positions)]
+        assert [int(end) for end in compiled(array).ticks()[0]] == [*changes, len(positions)]
 
 
 def test_parts_of_many_chunks_are_shown_at_once(fresh_path: Callable[[], Path]) -> None:
@@ -342,7 +342,7 @@ def test_so_many_chunks_take_little_memory(fresh_path: Callable[[], Path], chunk
     reshaped = filebackedarray.ReshapedHdf5Array(path, "y", (extent, 10**6), native_order=True)
     for array in (whole[1:], whole[1::3], whole[extent::-1], numpy.sqrt(whole)[1:], reshaped[1:]):
         tracemalloc.start()
-        ends = boundaries(array.seed)[0]
+        ends = compiled(array).ticks()[0]
         assert int(ends[-1]) == len(array)
         assert "<svg" in array._repr_html_()
         assert f"<{len(array)} x 1000000>" in repr(array)
@@ -362,6 +362,6 @@ def test_the_ends_that_are_known_of_many_chunks(
         handle.create_dataset("x", data=numpy.arange(500), chunks=(3,))
     array = Hdf5DenseArray(path, "x")
     # There are 167 chunks, of which every 17th is known.
-    assert [int(end) for end in boundaries((array + 0).seed)[0]] == [*range(51, 500, 51), 500]
+    assert [int(end) for end in compiled(array + 0).ticks()[0]] == [*range(51, 500, 51), 500]
     assert numpy.sum(array[1:]) == numpy.arange(1, 500).sum()
     assert list(array[1:]) == list(range(1, 500))

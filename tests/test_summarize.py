@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy
+import pandas
 import pytest
 import scipy.sparse
 from delayedarray import DelayedArray
@@ -118,7 +120,7 @@ def test_groups_of_both_axes(array: tuple[Any, numpy.ndarray]) -> None:
 def test_labels_of_any_kind(array: tuple[Any, numpy.ndarray]) -> None:
     ours, data = array
     for labels, names in [
-        ([None, "x", 3] * 10, [None, "x", 3]),
+        (["x", None, 3] * 10, ["x", 3, None]),
         ([(1, "a"), (0, "b")] * 15, [(0, "b"), (1, "a")]),
         (numpy.array(["b", "a"] * 15), ["a", "b"]),
         (numpy.array([True, False] * 15), [False, True]),
@@ -128,6 +130,110 @@ def test_labels_of_any_kind(array: tuple[Any, numpy.ndarray]) -> None:
         assert got.groups == names
         first = [label == names[0] for label in list(labels)]
         numpy.testing.assert_allclose(got["sum"][:, 0], data[:, first].sum(axis=1))
+
+
+LABELS: dict[str, tuple[Any, Any]] = {
+    "floats": (numpy.array([2, numpy.nan, 0, 1, numpy.nan]), None),
+    "half": (numpy.array([2, numpy.nan, 0, 1, numpy.nan], "f2"), [2, numpy.nan, 0, 1, numpy.nan]),
+    "objects": (numpy.array(["b", None, "a", numpy.nan, "b"], object), None),
+    "strings": (["b", None, "a", "c", None], None),
+    "masked": (numpy.ma.masked_array([3, 1, 2, 1, 0], [0, 1, 0, 0, 1]), [3, None, 2, 1, None]),
+    "masked-text": (numpy.ma.masked_array(["c", "a", "b", "a", "d"], [0, 1, 0, 0, 1]), ["c", None, "b", "a", None]),
+    "masked-dates": (
+        numpy.ma.masked_array(numpy.array(["2020", "2019", "2021", "2019", "NaT"], "M8[ns]"), [0, 1, 0, 0, 0]),
+        numpy.array(["2020", "NaT", "2021", "2019", "NaT"], "M8[ns]"),
+    ),
+    "dates": (numpy.array(["2020", "NaT", "2019", "2021", "NaT"], "M8[ns]"), None),
+    "durations": (numpy.array([5, "NaT", 3, 4, "NaT"], "m8[s]"), None),
+    "timestamps": (pandas.Series(pandas.to_datetime(["2020", None, "2019", "2021", None])), None),
+    "categorical": (pandas.Categorical(["10", None, "9", "2", None], categories=["2", "9", "10", "77"]), None),
+    "column": (pandas.Series(["b", None, "a", "c", pandas.NA], dtype="category"), None),
+    "nullable": (pandas.Series([2, None, 0, 1, None], dtype="Int8"), None),
+    "truth": (pandas.array([True, None, False, True, None], dtype="boolean"), None),
+    "text": (pandas.Series(["b", None, "a", "c", None], dtype="string"), None),
+    "index": (pandas.Index(["b", None, "a", "c", numpy.nan]), None),
+    "decimals": ([decimal.Decimal(number) for number in ("2", "NaN", "0", "1", "NaN")], None),
+    "bytes": (numpy.array([b"b", b"", b"a", b"c", b"b"]), None),
+    "all-missing": (numpy.full(5, numpy.nan), None),
+    "none-missing": ([3, 1, 2, 1, 3], None),
+}
+"""Labels, and what to give pandas for them if that does not know them."""
+
+
+@pytest.mark.parametrize("missing", ["group", "drop"])
+@pytest.mark.parametrize("kind", LABELS)
+def test_missing_labels_as_in_pandas(tmp_path: Path, kind: str, missing: Any) -> None:
+    data = numpy.random.default_rng(55).integers(-9, 9, (4, 50))
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = data
+    array = Hdf5DenseArray(tmp_path / "x.h5", "x", native_order=True)
+    labels, known = LABELS[kind]
+    order = numpy.random.default_rng(56).permutation(numpy.arange(50) % 5)
+    chosen = labels.take(order) if isinstance(labels, pandas.Categorical) else None
+    if chosen is None:
+        chosen = [labels[one] for one in order] if isinstance(labels, list) else labels[order]
+        chosen = chosen.reset_index(drop=True) if isinstance(chosen, pandas.Series) else chosen
+    keys = known if known is not None else labels
+    keys = pandas.Series(pandas.Series(keys).array.take(order))
+    if kind in ("strings", "objects", "index", "masked-text"):
+        keys = keys.astype(object)
+    frame = pandas.DataFrame(data.T).groupby(keys, dropna=missing == "drop", observed=True)
+    for statistics in (["sum", "count_nonzero", "min"], ["var", "mean"]):
+        got = summarize(array, 1, statistics, groups=chosen, missing=missing, ddof=1)
+        assert got.groups is not None
+        for name in statistics:
+            want = frame.agg((lambda part: part.ne(0).sum()) if name == "count_nonzero" else name).to_numpy().T
+            assert got[name].shape == (4, len(got.groups))
+            numpy.testing.assert_allclose(got[name], want.reshape(got[name].shape))
+        numpy.testing.assert_array_equal(got.group_sizes, frame.size().to_numpy(), strict=True)
+        is_missing = pandas.isna(frame.size().index)
+        assert pandas.isna(numpy.array([*got.groups, 0], object))[:-1].tolist() == is_missing.tolist()
+        present = got.groups[: len(is_missing) - is_missing.sum()]
+        assert present == [key for key, lost in zip(frame.size().index.tolist(), is_missing, strict=True) if not lost]
+
+
+def test_missing_labels_of_one_group(array: tuple[Any, numpy.ndarray]) -> None:
+    ours, data = array
+    # What is missing in one way or another is one group; tuples are labels whatever is in them.
+    labels: list[Any] = [None, numpy.nan, float("nan"), pandas.NA, pandas.NaT, numpy.ma.masked, (None,), "x"] * 5
+    got = summarize(ours, 0, ["sum"], groups=labels)
+    assert got.groups == [(None,), "x", None]
+    assert got.group_sizes is not None
+    assert got.group_sizes.tolist() == [5, 5, 30]
+    rest = [number for number in range(40) if number % 8 < 6]
+    numpy.testing.assert_allclose(got["sum"][:, 2], data[rest].sum(axis=0))
+    both = summarize(ours, [0, 1, None], ["sum"], groups=[labels, [numpy.nan] * 30, None], missing="drop")
+    assert [result.groups for result in both] == [[(None,), "x"], [], None]
+    assert (both[0]["sum"].shape, both[1]["sum"].shape) == ((30, 2), (40, 0))
+    assert both[1].group_sizes is not None
+    assert both[1].group_sizes.tolist() == []
+    assert both[2].group_sizes is None
+
+
+def test_labels_in_files(tmp_path: Path) -> None:
+    data = numpy.arange(12).reshape(2, 6)
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"], handle["labels"] = data, numpy.array([1, -(2**31), 0, 1, -(2**31), 0], "i4")
+        handle["labels"].attrs["rhdf5-NA.OK"] = 1
+    x = Hdf5DenseArray(tmp_path / "x.h5", "x", native_order=True)
+    with h5py.File(tmp_path / "x.h5") as handle:
+        assert summarize(x, 1, ["sum"], groups=handle["labels"]).groups == [-(2**31), 0, 1]
+    labels = Hdf5DenseArray(tmp_path / "x.h5", "labels", mask_missing=True)
+    got = summarize(x, 1, ["sum"], groups=labels)
+    assert got.groups == [0, 1, None]
+    numpy.testing.assert_array_equal(got["sum"], [[7, 3, 5], [19, 15, 17]])
+
+
+def test_no_labels(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        handle["x"] = numpy.zeros((3, 0))
+    x = Hdf5DenseArray(tmp_path / "x.h5", "x", native_order=True)
+    for labels in ([], numpy.zeros(0), pandas.Series([], dtype="category"), iter(())):
+        got = summarize(x, 1, ["sum", "min"], groups=labels)
+        assert got.groups == []
+        assert got["sum"].shape == got["min"].shape == (3, 0)
+        assert got.group_sizes is not None
+        assert got.group_sizes.shape == (0,)
 
 
 def test_in_more_dimensions(tmp_path: Path) -> None:
@@ -175,6 +281,12 @@ def test_errors(array: tuple[Any, numpy.ndarray], tmp_path: Path) -> None:
         summarize(ours, 2, ["sum"])
     with pytest.raises(ValueError, match="39 labels for an axis of extent 40"):
         summarize(ours, 0, ["sum"], groups=range(39))
+    with pytest.raises(ValueError, match="one dimension, not of 2"):
+        summarize(ours, 0, ["sum"], groups=numpy.zeros((40, 1)))
+    with pytest.raises(TypeError, match="unhashable"):
+        summarize(ours, 0, ["sum"], groups=[[1]] * 40)
+    with pytest.raises(ValueError, match="'group' or 'drop', not 'omit'"):
+        summarize(ours, 0, ["sum"], groups=range(40), missing="omit")  # type: ignore[call-overload]
     for axis in (None, (0, 1)):
         with pytest.raises(ValueError, match="one axis"):
             summarize(ours, axis, ["sum"], groups=range(40))

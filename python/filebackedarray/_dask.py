@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy
 import numpy.typing
 import scipy.sparse
-from delayedarray import DelayedArray, is_masked
+from delayedarray import DelayedArray
 from delayedarray.DelayedOp import DelayedOp
 
 from ._names import engine_path
@@ -74,10 +74,9 @@ class _Source:
     def node(self) -> Node:
         """The tree, to be evaluated."""
         if self._compiled is None:
-            from ._trees import Leaf, compiled
+            from ._trees import compiled
 
-            # Masks are delayedarray's own.
-            self._compiled = Leaf(self._tree) if is_masked(self._tree) else compiled(self._tree)
+            self._compiled = compiled(self._tree)
         return self._compiled
 
     @property
@@ -101,7 +100,7 @@ class _Source:
         if self._format is not None:
             make = scipy.sparse.csc_matrix if self._format == "csc" else scipy.sparse.csr_matrix
             return make((0, 0), dtype=self.dtype)
-        empty = numpy.ma.empty if is_masked(self._tree) else numpy.empty
+        empty = numpy.ma.empty if self.node.masked else numpy.empty
         return empty((0,) * self.ndim, self.dtype)
 
     def __getitem__(self, index: tuple[Any, ...]) -> Any:
@@ -271,7 +270,7 @@ def _over_dask(tree: Any, chunks: Any, sparse: bool | Format) -> dask.array.Arra
 
 def _format(source: _Source, sparse: bool | Format) -> Format:
     node = source.node
-    if is_masked(source._tree) or not node.sparse:
+    if not node.sparse:
         raise ValueError(
             "'sparse' blocks of an array that is not sparse: it is dense in the file, or an operation makes something"
             " of its zeros, such as a division by a vector that has some, or it is masked"

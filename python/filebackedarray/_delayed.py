@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy
 from biocutils.combine_columns import combine_columns
 from biocutils.combine_rows import combine_rows
-from delayedarray import DelayedArray, SparseNdarray, create_dask_array, is_sparse
+from delayedarray import DelayedArray, create_dask_array, extract_dense_array
 
-from ._indexing import Indexing, empty
+from ._indexing import Indexing
 from ._reductions import Reductions, normalized_axes
+from ._subset import positions
 
 if TYPE_CHECKING:
     import dask.array
@@ -48,9 +49,8 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
     """
 
     def __repr__(self) -> str:
-        # An array without a file of its own is a delayed array like others, of which some fail to show nothing.
-        seed = self._seed if self.size else _nothing(self._seed)
-        shown = DelayedArray(seed) if type(self) is FileBackedArray else super()
+        # An array without a file of its own is shown as a delayed array like others.
+        shown = DelayedArray(self) if type(self) is FileBackedArray else super()
         text: str = shown.__repr__()
         return text
 
@@ -63,12 +63,10 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if copy is False:
             raise ValueError("an array in a file cannot be one in memory without a copy")
-        if self.size == 0:
-            return empty(self._seed, self.shape, dtype)
-        if not self.shape:
-            # Which delayedarray goes through block by block, and a scalar has no blocks.
-            return numpy.asanyarray(super().__array__(), dtype)
-        return super().__array__(dtype)
+        from ._evaluate import dense
+        from ._trees import compiled
+
+        return dense(compiled(self), dtype=self.dtype if dtype is None else dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         (out,) = kwargs.pop("out", (None,)) if ufunc.nout == 1 else (None,)
@@ -285,6 +283,10 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
 
         return dask_array(self, chunks, sparse=sparse, threads=threads)
 
+    def to_dask_array(self) -> dask.array.Array:
+        """What :py:func:`dask.array.asarray` makes of this array: :py:meth:`to_dask` without arguments."""
+        return self.to_dask()
+
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -294,18 +296,31 @@ def create_dask_array_FileBackedArray(x: FileBackedArray) -> dask.array.Array:  
     return x.to_dask()
 
 
+@extract_dense_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+def extract_dense_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any]) -> Any:  # noqa: N802
+    """See :py:func:`~delayedarray.extract_dense_array.extract_dense_array`.
+
+    Args:
+        x: The array.
+        subset: For each dimension a range, slice, sequence or integer array of indices.
+
+    Returns:
+        A new array, masked if :py:func:`~delayedarray.is_masked.is_masked` is true of ``x``.
+
+    Raises:
+        IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
+    """
+    from ._evaluate import dense
+    from ._trees import compiled
+
+    return dense(compiled(x), positions(subset, x.shape), x.dtype)
+
+
 def _not_missing(value: Any) -> Any:
     """An element, of which numpy's masked arrays would give what is stored in place of a missing one."""
     if numpy.ma.is_masked(value):
         raise numpy.ma.MaskError("a missing value has no equivalent among Python's")
     return value
-
-
-def _nothing(seed: Any) -> Any:
-    """A seed in memory like one without elements."""
-    if is_sparse(seed):
-        return SparseNdarray(seed.shape, None, dtype=seed.dtype, index_dtype=numpy.dtype(numpy.int32))
-    return empty(seed, seed.shape)
 
 
 def _not_implemented(name: str) -> NotImplementedError:

@@ -77,8 +77,12 @@ class DenseFacts:
         return getattr(self, "_seed", self)
 
     @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Shape of a chunk in the file, its axes in the array's order; None if the dataset is not chunked."""
+    def chunk_shape(self) -> tuple[int, ...] | None:
+        """Shape of a chunk in the file, its axes in the array's order; None if the dataset is not chunked.
+
+        h5py calls it ``chunks``. Arrays of this package have no attribute of that name, because xarray takes an array
+        that has one for an array of Dask's kind.
+        """
         seed = self._stored()
         chunks = find(seed, seed.name)["chunks"]
         return chunks if chunks is None or seed._native_order else chunks[::-1]
@@ -144,8 +148,8 @@ class SparseFacts:
         return 1 - self.nnz / (rows * columns) if rows and columns else math.nan
 
     @property
-    def chunks(self) -> Members[int | None]:
-        """Length of the chunks of ``data``, ``indices`` and ``indptr``; None where there are none."""
+    def chunk_shape(self) -> Members[int | None]:
+        """Length of a chunk of ``data``, ``indices`` and ``indptr``; None where there are no chunks."""
         return Members(*(None if facts["chunks"] is None else facts["chunks"][0] for facts in self._members()))
 
     @property

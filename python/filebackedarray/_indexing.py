@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
-from delayedarray import DelayedArray, RegularTicks, Subset, extract_dense_array, is_masked
+from delayedarray import DelayedArray, Subset
 
 Array = numpy.typing.NDArray[Any]
 
@@ -163,20 +163,29 @@ def delayed(seed: Any, subset: Sequence[Any]) -> Any:
     return Subset(below, joined)
 
 
-def _extract(seed: Any, subset: Sequence[Any]) -> Array:
-    """A block; nothing is asked of the seed where nothing is wanted."""
-    lengths = tuple(len(axis) for axis in subset)
-    if 0 in lengths:
-        return empty(seed, lengths)
-    block: Array = extract_dense_array(seed, tuple(subset))
-    return block
+class Source:
+    """What is read for an index: an array's values, of the type that it states."""
 
+    def __init__(self, array: Any) -> None:
+        from ._trees import compiled
 
-def empty(seed: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
-    """A new array of what is read of a seed, masked if it is."""
-    make = numpy.ma.empty if is_masked(seed) else numpy.empty
-    array: Array = make(shape, seed.dtype if dtype is None else dtype)
-    return array
+        self._node = compiled(array)
+        self.shape = self._node.shape
+        self.dtype = numpy.dtype(array.dtype)
+
+    def read(self, subset: Sequence[Any]) -> Array:
+        """Read positions of each axis."""
+        from ._evaluate import dense
+
+        return dense(self._node, subset, self.dtype)
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """A new array for what is read, masked if that is."""
+        return (numpy.ma.empty if self._node.masked else numpy.empty)(shape, self.dtype)
+
+    def ends(self) -> Array:
+        """Where chunks end along the first axis."""
+        return self._node.ticks()[0]
 
 
 def _forward(positions: range) -> tuple[range, slice]:
@@ -186,11 +195,11 @@ def _forward(positions: range) -> tuple[range, slice]:
     return positions[::-1], slice(None, None, -1)
 
 
-def read(seed: Any, items: Sequence[Any]) -> Any:
+def read(source: Source, items: Sequence[Any]) -> Any:
     """Read what numpy would return for these items.
 
     Args:
-        seed: The array.
+        source: The array.
         items: What :py:func:`parse` returned.
 
     Returns:
@@ -203,7 +212,7 @@ def read(seed: Any, items: Sequence[Any]) -> Any:
     arrays = [item for item in items if isinstance(item, numpy.ndarray)]
     arrays += [numpy.zeros(int(item.value), numpy.intp) for item in items if isinstance(item, _Flag)]
     if arrays:
-        return _Points(seed, items, arrays).read()
+        return _Points(source, items, arrays).read()
     subset: list[Any] = []
     back: list[Any] = []
     for item in items:
@@ -218,14 +227,14 @@ def read(seed: Any, items: Sequence[Any]) -> Any:
         else:
             subset.append(range(item, item + 1))
             back.append(0)
-    return _extract(seed, subset)[tuple(back)]
+    return source.read(subset)[tuple(back)]
 
 
 class _Points:
     """A selection by arrays of indices, which are broadcast to one shape: a list of points, along some of the axes."""
 
-    def __init__(self, seed: Any, items: Sequence[Any], arrays: Sequence[Array]) -> None:
-        self._seed = seed
+    def __init__(self, source: Source, items: Sequence[Any], arrays: Sequence[Array]) -> None:
+        self._source = source
         try:
             self._shape = numpy.broadcast_shapes(*(array.shape for array in arrays))
         except ValueError:
@@ -256,9 +265,9 @@ class _Points:
         self._inner = tuple(len(axis) for place, axis in enumerate(self._subset) if place not in self._along)
 
     def read(self) -> Array:
-        out = empty(self._seed, (self._count, *self._inner))
+        out = self._source.empty((self._count, *self._inner))
         if out.size and not self._points:
-            out[...] = _extract(self._seed, self._subset)
+            out[...] = self._source.read(self._subset)
         elif out.size:
             order = numpy.lexsort(self._points[::-1])
             self._gather(out, order)
@@ -285,7 +294,7 @@ class _Points:
             for place, (unique, inverse) in zip(self._along, axes, strict=True):
                 subset[place] = unique
                 index[place] = inverse.reshape(-1)
-            block = numpy.moveaxis(_extract(self._seed, subset), self._along, range(len(self._along)))
+            block = numpy.moveaxis(self._source.read(subset), self._along, range(len(self._along)))
             out[part] = block[tuple(index[place] for place in self._along)]
             chosen = chosen[len(part) :]
             likely = 2 * len(part)
@@ -342,7 +351,7 @@ class Indexing:
         kept = delayable(items, shape)
         if kept is not None:
             return FileBackedArray(delayed(self._seed, kept))
-        return read(self._seed, items)
+        return read(Source(self), items)
 
     def __len__(self) -> int:
         if not self._seed.shape:
@@ -352,55 +361,39 @@ class Indexing:
     def __iter__(self) -> Iterator[Any]:
         if not self._seed.shape:
             raise TypeError("iteration over a 0-d array")
-        return rows(self._seed)
+        return rows(Source(self))
 
     def __contains__(self, value: Any) -> bool:
         if numpy.ndim(value) >= max(self.ndim, 1):
             raise TypeError(f"'in' takes a value of fewer than {self.ndim} dimensions, for an array of {self.ndim}")
         if self.ndim == 0:
-            return bool(_extract(self._seed, ()) == value)
-        return any(bool(numpy.any(block == value)) for block in blocks(self._seed))
+            return bool(Source(self).read(()) == value)
+        return any(bool(numpy.any(block == value)) for block in blocks(Source(self)))
 
 
-def boundaries(seed: Any) -> list[Sequence[int]]:
-    """Where chunks end, along each axis.
-
-    No grid of delayedarray's is made, which goes through all ends, and of a subset through all indices.
-    """
-    chunks = getattr(seed, "_chunks", None)
-    if isinstance(by_column := getattr(seed, "by_column", None), bool):
-        chunks = (seed.shape[0], 1) if by_column else (1, seed.shape[1])
-    if chunks is None:
-        from ._trees import compiled
-
-        ticks: list[Any] = compiled(seed).ticks()
-        return ticks
-    return [RegularTicks(max(int(length), 1), int(extent)) for length, extent in zip(chunks, seed.shape, strict=True)]
-
-
-def blocks(seed: Any) -> Iterator[Array]:
+def blocks(source: Source) -> Iterator[Array]:
     """An array block by block along the first axis, each of whole chunks as far as :py:data:`BLOCK_BYTES` allows.
 
     Args:
-        seed: The array, of one dimension or more.
+        source: The array, of one dimension or more.
 
     Yields:
         Arrays with all the other axes.
     """
-    _, *rest = (int(length) for length in seed.shape)
-    row_bytes = max(1, seed.dtype.itemsize * math.prod(rest))
+    _, *rest = (int(length) for length in source.shape)
+    row_bytes = max(1, source.dtype.itemsize * math.prod(rest))
     most = max(1, BLOCK_BYTES // row_bytes)
     others = tuple(range(length) for length in rest)
     begin = 0
-    for end in _ends(boundaries(seed)[0], most):
-        yield _extract(seed, (range(begin, end), *others))
+    for end in _ends(source.ends(), most):
+        yield source.read((range(begin, end), *others))
         begin = end
 
 
-def _ends(ends: Sequence[int], most: int) -> Iterator[int]:
+def _ends(ends: Array, most: int) -> Iterator[int]:
     """Where blocks of no more than so many rows end: where chunks do, if these are not too large."""
     begin = last = 0
-    for boundary in (int(end) for end in ends):
+    for boundary in map(int, ends):
         if boundary - begin > most and last > begin:
             yield last
             begin = last
@@ -412,9 +405,9 @@ def _ends(ends: Sequence[int], most: int) -> Iterator[int]:
         yield last
 
 
-def rows(seed: Any) -> Iterator[Any]:
+def rows(source: Source) -> Iterator[Any]:
     """What numpy gives for each index of the first axis; each a copy, that does not keep its block."""
-    for block in blocks(seed):
+    for block in blocks(source):
         if block.ndim == 1:
             yield from block
         else:

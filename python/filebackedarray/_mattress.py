@@ -24,7 +24,7 @@ import numpy.typing
 
 from . import _scratch
 from ._budget import get_memory_budget
-from ._trees import Compressed, Index, Leaf, Node, compiled
+from ._trees import Compressed, Index, Node, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
@@ -208,15 +208,11 @@ class _Plan(NamedTuple):
 
 
 def _planned(tree: Any) -> _Plan:
-    if delayedarray.is_masked(tree):
-        # mattress knows no missing values but NaN. Masks are delayedarray's own.
-        node: Node = Leaf(tree)
-        dtype = _native(node.dtype if node.dtype.kind == "f" else numpy.dtype(numpy.float64))
-    else:
-        node = compiled(tree)
-        dtype = _native(node.dtype)
+    node = compiled(tree)
+    # mattress knows no missing values but NaN.
+    dtype = _native(numpy.dtype(numpy.float64) if node.masked and node.dtype.kind != "f" else node.dtype)
     size: int = math.prod(node.shape)
-    if not node.sparse or delayedarray.is_masked(tree):
+    if not node.sparse:
         return _Plan(node, dtype, None, dtype, size * dtype.itemsize)
     axis = 0 if node.compressed_along(0) > node.compressed_along(1) else 1
     count = min(int(_lengths(tree, axis).sum(dtype=numpy.float64)), size)

@@ -11,7 +11,7 @@ from typing import Any
 from delayedarray import is_sparse
 
 from . import _display
-from ._indexing import boundaries
+from ._trees import compiled
 
 _LONGEST = 120.0
 """Length of the longest side of a drawing."""
@@ -64,7 +64,7 @@ def _dtype(seed: Any) -> Any:
 def _stored(seed: Any) -> list[tuple[str, str]]:
     """How it is stored, as far as the file can be asked now."""
     try:
-        chunks, filters, stored, ratio = seed.chunks, seed.filters, seed.storage_size, seed.compression_ratio
+        chunks, filters, stored, ratio = seed.chunk_shape, seed.filters, seed.storage_size, seed.compression_ratio
     except (OSError, KeyError, ValueError):
         return [("Stored", "the file cannot be read now")]
     by_member = hasattr(chunks, "_fields")
@@ -97,14 +97,14 @@ def to_html(array: Any) -> str:
         for title, text in rows(array)
     )
     title = f"<strong>{html.escape(type(array).__name__)}</strong>"
-    drawing = svg(array.shape, boundaries(array.seed))
+    drawing = svg(array.shape, compiled(array).ticks())
     return (
         f"<div>{title}<table><tr><td><table><tbody>{table}</tbody></table></td>"
         f'<td style="vertical-align: middle">{drawing}</td></tr></table></div>'
     )
 
 
-def svg(shape: Sequence[int], edges: Sequence[Sequence[int]]) -> str:
+def svg(shape: Sequence[int], edges: Sequence[Any]) -> str:
     """Draw the grid of chunks.
 
     Args:
@@ -162,7 +162,7 @@ def _lengths(shape: Sequence[int]) -> list[float]:
     return [_LONGEST * max(_SHORTEST, math.sqrt(extent / longest)) for extent in shape]
 
 
-def _lines(extent: int, length: float, ends: Sequence[int]) -> list[float]:
+def _lines(extent: int, length: float, ends: Any) -> list[float]:
     """Places of the edges of chunks between both ends of a side."""
     count = len(ends) - 1
     if count <= 0:

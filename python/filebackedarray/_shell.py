@@ -304,7 +304,7 @@ def _facts(array: Any) -> dict[str, Any]:
         "kind": "sparse" if sparse else "dense",
         "shape": array.shape,
         "dtype": array.dtype.str,
-        "chunks": seed.chunks._asdict() if sparse else seed.chunks,
+        "chunks": seed.chunk_shape._asdict() if sparse else seed.chunk_shape,
         "filters": {name: list(names) for name, names in seed.filters._asdict().items()} if sparse else seed.filters,
         "storage_size": seed.storage_size,
         "compression_ratio": seed.compression_ratio,

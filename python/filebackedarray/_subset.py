@@ -63,6 +63,35 @@ def select(subset: Sequence[Subset], shape: Sequence[int]) -> Selection:
     )
 
 
+def positions(subset: Sequence[Subset], shape: Sequence[int]) -> "list[range | numpy.typing.NDArray[numpy.intp]]":
+    """Translate a subset to positions that are known to be within an array.
+
+    Args:
+        subset: For each axis, what to take.
+        shape: Extent of each axis.
+
+    Returns:
+        For each axis a range, or an array of indices in the order given.
+
+    Raises:
+        ValueError, IndexError, TypeError: As :py:func:`select`.
+    """
+    if len(subset) != len(shape):
+        raise ValueError(f"a subset of {len(subset)} axes for an array of {len(shape)} dimensions")
+    found: list[range | numpy.typing.NDArray[numpy.intp]] = []
+    for number, (indices, extent) in enumerate(zip(subset, shape, strict=True)):
+        axis, length, restore = _select_axis(indices, int(extent), number)
+        if isinstance(indices, slice):
+            found.append(range(*indices.indices(int(extent))))
+        elif isinstance(indices, range):
+            found.append(indices)
+        elif isinstance(axis, tuple):
+            found.append(range(axis[0], axis[0] + length))
+        else:
+            found.append((axis if restore is None else axis[restore]).astype(numpy.intp))
+    return found
+
+
 def _select_axis(
     indices: Subset, extent: int, number: int
 ) -> "tuple[Axis, int, numpy.typing.NDArray[numpy.intp] | None]":

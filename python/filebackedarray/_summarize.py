@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy
 import numpy.typing
@@ -25,24 +27,84 @@ class Statistics(dict[str, Any]):
     """Statistics by their names, as :py:func:`summarize` returns them."""
 
     groups: list[Any] | None = None
-    """Names of the groups, in the order of the last axis of each array; None if there are no groups."""
+    """Names of the groups, in the order of the last axis of each array; None if there are no groups.
+
+    The group of missing labels is the last one, and its name is the first of them.
+    """
+
+    group_sizes: Array | None = None
+    """Number of positions of each group, of type int64; None if there are no groups."""
 
 
-def _grouping(groups: Any, extent: int) -> tuple[list[Any], Array]:
-    """Names of groups, and the number of each position's."""
-    if hasattr(groups, "categories") or hasattr(groups, "cat"):
-        # A pandas categorical: its order counts, and what is not used is not there.
-        groups = numpy.asarray(groups)
-    labels = list(groups.tolist() if isinstance(groups, numpy.ndarray) else groups)
-    if len(labels) != extent:
-        raise ValueError(f"'groups' has {len(labels)} labels for an axis of extent {extent}")
-    try:
-        names: list[Hashable] = sorted(set(labels))
-    except TypeError:
-        # Of types that do not compare: in the order in which they come.
-        names = list(dict.fromkeys(labels))
-    numbers = {name: number for number, name in enumerate(names)}
-    return names, numpy.fromiter((numbers[label] for label in labels), numpy.uint32, len(labels))
+class _Grouping(NamedTuple):
+    """Which group each position of an axis is in."""
+
+    names: list[Any]
+    sizes: Array
+    numbers: Array
+    """The group's number of each position; that after the last group's, if the position is in none."""
+
+    def extent(self) -> int:
+        """Number of groups, with the one that is left out."""
+        return len(self.names) + int((self.numbers >= len(self.names)).any())
+
+
+def _labels(groups: Any, extent: int) -> tuple[list[Any], list[Any] | None]:
+    """Labels as Python's objects, and the categories of a pandas categorical in their order."""
+    if isinstance(groups, DelayedArray) or (hasattr(groups, "__array__") and not hasattr(groups, "tolist")):
+        groups = numpy.asanyarray(groups)
+    elif not hasattr(groups, "__len__"):
+        groups = list(groups)
+    if getattr(groups, "ndim", 1) != 1:
+        raise ValueError(f"'groups' should be of one dimension, not of {groups.ndim}")
+    if len(groups) != extent:
+        raise ValueError(f"'groups' has {len(groups)} labels for an axis of extent {extent}")
+    # Of a pandas categorical, or of a column of one.
+    categories = getattr(getattr(groups, "cat", groups), "categories", None)
+    # datetime64's tolist() makes integers of nanoseconds, NaT included; others make Python's objects of labels.
+    is_time = isinstance(groups, numpy.ndarray) and groups.dtype.kind in "mM"
+    labels = list(groups.tolist() if hasattr(groups, "tolist") and not is_time else groups)
+    # The constant has no hash.
+    labels = [None if label is numpy.ma.masked else label for label in labels]
+    return labels, None if categories is None else categories.tolist()
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is None, pandas' NA, or what is not equal to itself, as NaN and NaT are."""
+    pandas = sys.modules.get("pandas")
+    if label is None or (pandas is not None and label is getattr(pandas, "NA", None)):
+        return True
+    return bool(label != label)
+
+
+def _grouping(groups: Any, extent: int, missing: str) -> _Grouping:
+    """Find the groups of labels.
+
+    Args:
+        groups: The labels.
+        extent: Extent of the axis that they are of.
+        missing: What becomes of missing labels: ``"group"`` or ``"drop"``.
+
+    Raises:
+        ValueError: If there are more or fewer labels than positions, or they are not of one dimension.
+        TypeError: If a label is not hashable.
+    """
+    labels, categories = _labels(groups, extent)
+    unique = list(dict.fromkeys(labels))
+    absent = [label for label in unique if _is_missing(label)]
+    numbers = dict.fromkeys(absent, -1)
+    names = [label for label in unique if label not in numbers]
+    if categories is not None:
+        names = [category for category in categories if category in set(names)]
+    else:
+        # What does not compare stays in the order in which it comes.
+        with contextlib.suppress(TypeError):
+            names = sorted(names)
+    numbers = {label: len(names) for label in absent} | {name: number for number, name in enumerate(names)}
+    found = numpy.fromiter((numbers[label] for label in labels), numpy.uint32, len(labels))
+    if absent and missing == "group":
+        names = [*names, absent[0]]
+    return _Grouping(names, numpy.bincount(found, minlength=len(names))[: len(names)].astype(numpy.int64), found)
 
 
 @overload
@@ -52,6 +114,7 @@ def summarize(
     statistics: Sequence[str],
     *,
     groups: Any = None,
+    missing: Literal["group", "drop"] = "group",
     dtype: numpy.typing.DTypeLike | None = None,
     ddof: float = 0,
     progress: Progress = None,
@@ -65,6 +128,7 @@ def summarize(
     statistics: Sequence[str] | Sequence[Sequence[str]],
     *,
     groups: Sequence[Any] | None = None,
+    missing: Literal["group", "drop"] = "group",
     dtype: numpy.typing.DTypeLike | None = None,
     ddof: float = 0,
     progress: Progress = None,
@@ -77,6 +141,7 @@ def summarize(
     statistics: Any,
     *,
     groups: Any = None,
+    missing: Literal["group", "drop"] = "group",
     dtype: numpy.typing.DTypeLike | None = None,
     ddof: float = 0,
     progress: Progress = None,
@@ -98,9 +163,13 @@ def summarize(
             ``nanmax``. If ``axis`` is a list, it may be a list of such lists.
 
         groups:
-            A label for each position of the axis that is reduced: anything hashable, in a sequence or an array. What
-            has the same label is summed up together, and the arrays of the result have a last axis for the groups. If
-            ``axis`` is a list, a list with the labels, or None, for each.
+            A label for each position of the axis that is reduced: anything hashable, in a sequence, an array or a
+            column of pandas. What has the same label is summed up together, and the arrays of the result have a last
+            axis for the groups. If ``axis`` is a list, a list with the labels, or None, for each.
+
+        missing:
+            What becomes of positions whose label is missing: None, NaN, NaT, pandas' NA, or masked. ``"group"`` makes
+            one group of them all, which comes last and has the first of them as its name; ``"drop"`` leaves them out.
 
         dtype:
             Type of sums, means and variances.
@@ -112,16 +181,18 @@ def summarize(
             True to show a bar, or a function to call with what is done and what there is to do.
 
     Returns:
-        An array (or a scalar) for each name. With ``groups``, the attribute ``groups`` names these, sorted if they can
-        be sorted. If ``axis`` is a list, a list of as many.
+        An array (or a scalar) for each name. With ``groups``, the attribute ``groups`` names these and
+        ``group_sizes`` counts their positions. Names are sorted if they can be sorted, those of a pandas categorical
+        in the order of its categories, without those that no label has. If ``axis`` is a list, a list of as many.
 
         It takes one sweep; a second one where some of the statistics skip NaN and others do not, in an array of
         floating-point numbers; another where ``dtype`` asks for integers or booleans of something else.
 
     Raises:
-        ValueError: If there is no such statistic, or labels are too few or too many or do not go with one axis.
+        ValueError: If there is no such statistic, or labels are too few or too many or do not go with one axis, or
+            ``missing`` is something else.
         numpy.exceptions.AxisError: If there is no such axis.
-        TypeError: If the array is of strings.
+        TypeError: If the array is of strings, or a label is not hashable.
         NotImplementedError: If the array is masked.
         FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
     """
@@ -134,6 +205,8 @@ def summarize(
     shape = tuple(tree.shape)
     several = isinstance(axis, list)
     each_axis = axis if several else [axis]
+    if missing not in ("group", "drop"):
+        raise ValueError(f"'missing' should be 'group' or 'drop', not {missing!r}")
     if isinstance(statistics, str):
         statistics = [statistics]
     nested = several and len(statistics) > 0 and not isinstance(statistics[0], str)
@@ -145,7 +218,7 @@ def summarize(
         )
     requests: list[Request] = []
     reduced: list[tuple[int, ...]] = []
-    names: list[list[Any] | None] = []
+    groupings: list[_Grouping | None] = []
     for one, wanted, labels in zip(each_axis, each_names, each_groups, strict=True):
         for name in wanted:
             if name not in STATISTICS:
@@ -156,19 +229,21 @@ def summarize(
         if labels is not None:
             if len(axes) != 1:
                 raise ValueError(f"'groups' are of one axis that is reduced, not of {len(axes)}")
-            found, numbers = _grouping(labels, shape[axes[0]])
-            along[axes[0]] = Groups(numbers, len(found))
+            found = _grouping(labels, shape[axes[0]], missing)
+            # What is dropped makes a group that is left out of the result.
+            along[axes[0]] = Groups(found.numbers, found.extent())
         requests.append(Request(tuple(along), tuple(dict.fromkeys(wanted))))
         reduced.append(axes)
-        names.append(found)
+        groupings.append(found)
     results: list[Statistics] = []
     computed = compute(tree, requests, dtype=dtype, ddof=ddof, progress=progress)
-    for arrays, axes, found in zip(computed, reduced, names, strict=True):
+    for arrays, axes, found in zip(computed, reduced, groupings, strict=True):
         result = Statistics()
-        result.groups = found
+        if found is not None:
+            result.groups, result.group_sizes = found.names, found.sizes
         for name, array in arrays.items():
             if found is not None:
-                result[name] = numpy.moveaxis(array, axes[0], -1)
+                result[name] = numpy.moveaxis(array, axes[0], -1)[..., : len(found.names)]
             else:
                 squeezed = numpy.squeeze(array, axis=axes)
                 result[name] = squeezed if squeezed.ndim else squeezed[()]

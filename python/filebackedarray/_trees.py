@@ -34,6 +34,7 @@ from delayedarray import (
     is_sparse,
 )
 
+from ._reductions import has_mask
 from ._statistics import native
 from ._subset import select
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
@@ -108,7 +109,9 @@ class Node:
     dtype: DType
     """In native byte order."""
     sparse: bool = False
-    """Whether it has implicit zeros, and :py:meth:`compressed` gives them."""
+    """Whether it has implicit zeros, and :py:meth:`compressed` gives what is stored besides."""
+    masked: bool = False
+    """Whether values may be masked; a masked array is not sparse."""
 
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         """Evaluate a part.
@@ -147,13 +150,22 @@ class Node:
 
 
 class Leaf(Node):
-    """A seed that is known by delayedarray's generics only."""
+    """What is evaluated by delayedarray's generics: seeds and operations of others, and masked arrays."""
 
-    def __init__(self, seed: Any) -> None:
+    def __init__(self, seed: Any, masked: bool = False, structure: Node | None = None) -> None:
+        """Take a seed or an operation for a leaf.
+
+        Args:
+            seed: What is evaluated.
+            masked: Whether values may be masked.
+            structure: A node of the same chunks, which saves a walk through a grid of delayedarray's.
+        """
         self._seed = seed
+        self._structure = structure
         self.shape = tuple(seed.shape)
         self.dtype = native(seed.dtype)
-        self.sparse = len(self.shape) == 2 and bool(is_sparse(seed))
+        self.masked = masked
+        self.sparse = len(self.shape) == 2 and not masked and bool(is_sparse(seed))
 
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         increasing, restore = _increasing(index)
@@ -189,6 +201,8 @@ class Leaf(Node):
         return block
 
     def ticks(self) -> list[Array]:
+        if self._structure is not None:
+            return self._structure.ticks()
         if isinstance(self._seed, ReshapedHdf5ArraySeed):
             # A grid of delayedarray's goes through all ends.
             return [_regular(chunk, extent) for chunk, extent in zip(self._seed._chunks, self.shape, strict=True)]
@@ -726,16 +740,23 @@ class CombineNode(Node):
 
 
 def compiled(tree: Any) -> Node:
-    """Make nodes of a tree.
+    """Make nodes of a tree: what all that reads a delayed array evaluates.
 
     Args:
         tree: A delayed array, a delayed operation, or a seed.
 
     Returns:
-        The node at its root.
+        The node at its root. A masked array is a :py:class:`Leaf`: the nodes know no masks.
     """
     if isinstance(tree, DelayedArray):
         return compiled(tree.seed)
+    node = _compiled(tree)
+    return Leaf(tree, masked=True, structure=node) if has_mask(tree) else node
+
+
+def _compiled(tree: Any) -> Node:
+    if isinstance(tree, DelayedArray):
+        return _compiled(tree.seed)
     kind = type(tree)
     if kind is Hdf5DenseArraySeed:
         return DenseLeaf(tree)
@@ -746,22 +767,22 @@ def compiled(tree: Any) -> Node:
     if kind is numpy.ndarray:
         return MemoryLeaf(tree)
     if kind is Subset:
-        return SubsetNode(compiled(tree.seed), tree.subset)
+        return SubsetNode(_compiled(tree.seed), tree.subset)
     if kind is Transpose:
-        return TransposeNode(compiled(tree.seed), tree.perm)
+        return TransposeNode(_compiled(tree.seed), tree.perm)
     if kind is Cast:
-        return CastNode(compiled(tree.seed), tree.dtype)
+        return CastNode(_compiled(tree.seed), tree.dtype)
     if kind is Round:
-        return UnaryNode(compiled(tree.seed), _rounding(tree.decimals))
+        return UnaryNode(_compiled(tree.seed), _rounding(tree.decimals))
     if kind is UnaryIsometricOpSimple:
-        return UnaryNode(compiled(tree.seed), getattr(numpy, tree.operation))
+        return UnaryNode(_compiled(tree.seed), getattr(numpy, tree.operation))
     if kind is UnaryIsometricOpWithArgs and (numpy.isscalar(tree.value) or type(tree.value) is numpy.ndarray):
         along = tree.along if isinstance(tree.value, numpy.ndarray) and tree.value.ndim else None
-        return ArgumentNode(compiled(tree.seed), tree.value, along, tree.operation, tree.right)
+        return ArgumentNode(_compiled(tree.seed), tree.value, along, tree.operation, tree.right)
     if kind is BinaryIsometricOp:
-        return BinaryNode(compiled(tree.left), compiled(tree.right), tree.operation)
+        return BinaryNode(_compiled(tree.left), _compiled(tree.right), tree.operation)
     if kind is Combine:
-        return CombineNode([compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
+        return CombineNode([_compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
     return Leaf(tree)
 
 
