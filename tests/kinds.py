@@ -53,7 +53,7 @@ def all_kinds(folder: Path) -> dict[str, tuple[FileBackedArray, numpy.ndarray]]:
     by_column = Hdf5CompressedSparseMatrix(path, "csc", SHAPE, True)
     by_row = Hdf5CompressedSparseMatrix(path, "csr", SHAPE, False)
     missing = Hdf5DenseArray(path, "missing", native_order=True, mask_missing=True)
-    masked = numpy.ma.masked_equal(integers, numpy.iinfo("i4").min)
+    masked = numpy.ma.masked_array(integers, integers == numpy.iinfo("i4").min)
     order = numpy.random.default_rng(3).permutation(30)
     made = {
         "dense": (dense, data),

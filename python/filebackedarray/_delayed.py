@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,9 @@ from biocutils.combine_columns import combine_columns
 from biocutils.combine_rows import combine_rows
 from delayedarray import DelayedArray, create_dask_array, extract_dense_array
 
+from ._array_functions import call, delayed, not_implemented, written
 from ._indexing import Indexing
-from ._reductions import Reductions, normalized_axes
+from ._reductions import Reductions, has_mask
 from ._subset import positions
 
 if TYPE_CHECKING:
@@ -20,22 +22,30 @@ if TYPE_CHECKING:
 
 __all__ = ["FileBackedArray"]
 
-_REDUCTIONS = {
-    getattr(numpy, function): method
-    for function, method in {
-        **{name: name for name in vars(Reductions) if not name.startswith("_") and hasattr(numpy, name)},
-        "amin": "min",
-        "amax": "max",
-    }.items()
+_OPERATORS = {
+    **{"add": numpy.add, "sub": numpy.subtract, "mul": numpy.multiply, "truediv": numpy.true_divide},
+    **{"floordiv": numpy.floor_divide, "mod": numpy.remainder, "divmod": numpy.divmod, "pow": numpy.power},
+    **{"and": numpy.bitwise_and, "or": numpy.bitwise_or, "xor": numpy.bitwise_xor},
+    **{"lshift": numpy.left_shift, "rshift": numpy.right_shift},
 }
-"""numpy's functions, and the methods that do the same."""
+"""Python's operators that have a reflected form, and what they are in numpy."""
 
-_NOT_VALUES = {numpy.shape: "shape", numpy.ndim: "ndim", numpy.size: "size"}
-"""numpy's functions that need no values, and the attributes that say the same."""
+_COMPARISONS = {
+    **{"eq": numpy.equal, "ne": numpy.not_equal, "lt": numpy.less, "le": numpy.less_equal},
+    **{"gt": numpy.greater, "ge": numpy.greater_equal},
+}
+
+_METHODS = (
+    *("clip", "diagonal", "dot", "repeat", "round", "ravel", "squeeze", "swapaxes", "take", "trace"),
+    *("conj", "conjugate"),
+)
+"""Methods of numpy's arrays that are the functions of the same name."""
 
 
 def _ours(result: Any) -> Any:
     """What delayedarray made, as an array of this package."""
+    if type(result) in (list, tuple):
+        return type(result)(map(_ours, result))
     if isinstance(result, DelayedArray) and not isinstance(result, FileBackedArray):
         return FileBackedArray(result.seed)
     return result
@@ -69,42 +79,141 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         return dense(compiled(self), dtype=self.dtype if dtype is None else dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        (out,) = kwargs.pop("out", (None,)) if ufunc.nout == 1 else (None,)
-        if method != "__call__":
-            raise _not_implemented(f"{ufunc.__name__}.{method}")
-        _refuse(ufunc.__name__, kwargs)
-        if isinstance(out, DelayedArray):
-            raise TypeError("an array in a file cannot be written to")
-        if ufunc is numpy.matmul:
+        out = kwargs.pop("out", None)
+        unknown = set(kwargs) - {"dtype", "casting"}
+        if method != "__call__" or unknown:
+            options = f"(..., {'=, '.join(sorted(unknown))}=)" if unknown else ""
+            raise not_implemented(ufunc.__name__ + ("" if method == "__call__" else f".{method}") + options)
+        if not any(isinstance(one, DelayedArray) for one in inputs):
+            # Then it is what should be written to.
+            return written(None, self)
+        result = self._of_ufunc(ufunc, inputs, kwargs)
+        return result if out is None else written(result, *out)
+
+    def _of_ufunc(self, ufunc: Any, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if ufunc is numpy.matmul and not kwargs:
             left, right = inputs
-            result = left.__matmul__(right) if isinstance(left, FileBackedArray) else right.__rmatmul__(left)
-        elif ufunc is numpy.negative:
-            result = -inputs[0]
-        else:
-            try:
-                result = _ours(super().__array_ufunc__(ufunc, method, *_operands(inputs)))
-            except NotImplementedError:
-                raise _not_implemented(ufunc.__name__) from None
-        if out is None:
-            return result
-        numpy.copyto(out, numpy.asanyarray(result), casting="same_kind")
-        return out
+            return left.__matmul__(right) if isinstance(left, FileBackedArray) else right.__rmatmul__(left)
+        if ufunc.signature is not None:
+            raise not_implemented(ufunc.__name__)
+        if ufunc is numpy.negative and not kwargs:
+            return -inputs[0]
+        if ufunc.nout > 1:
+            outputs = (delayed(ufunc, *inputs, keywords=kwargs, output=number) for number in range(ufunc.nout))
+            return _ours(tuple(outputs))
+        shape = next(tuple(one.shape) for one in inputs if isinstance(one, DelayedArray))
+        operands = [_operand(one, shape) for one in inputs]
+        shapes = [tuple(getattr(one, "shape", ())) for one in operands]
+        try:
+            broadcast = numpy.broadcast_shapes(*shapes)
+        except ValueError:
+            raise ValueError(
+                f"operands of shapes {' and '.join(map(str, shapes))} cannot be broadcast together"
+            ) from None
+        if not kwargs and broadcast == shape and all(_is_simple(one, shape) for one in operands):
+            # These delayedarray knows, and so do others who look at its operations.
+            simplest = [_aligned(one, shape) for one in operands]
+            with contextlib.suppress(NotImplementedError):
+                known = super().__array_ufunc__(_in_delayedarray(ufunc, operands), "__call__", *simplest)
+                if any(_is_foreign(one) for one in operands):
+                    return _ours(known)
+                # It computes the type of the result without looking at what is on the left.
+                if known.dtype == delayed(ufunc, *operands).dtype:
+                    return _ours(known)
+        return _ours(delayed(ufunc, *operands, keywords=kwargs))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func in _REDUCTIONS:
-            x, *positional = args
-            if not isinstance(x, FileBackedArray):
-                return NotImplemented
-            return getattr(x, _REDUCTIONS[func])(**_arguments(func, positional, kwargs))
-        if func in _NOT_VALUES and len(args) == 1 and not kwargs:
-            return getattr(self, _NOT_VALUES[func])
-        if func is numpy.concatenate:
-            return _concatenated(*args, **kwargs)
-        if func is numpy.transpose:
-            return _transposed(*args, **kwargs)
-        if func in (numpy.round, numpy.around):
-            return _rounded(*args, **kwargs)
-        raise _not_implemented(func.__name__)
+        return _ours(call(func, args, kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if hasattr(numpy.ndarray, name):
+            message += ", as arrays in memory have it: numpy.asarray(x) loads one"
+        raise AttributeError(message)
+
+    # What numpy.ma asks of an array that is none of numpy's own, where it would otherwise forget its mask, or take the
+    # class of what it reads for that of the data, and call itself for ever (numpy#29475).
+    _baseclass = numpy.ndarray
+
+    @property
+    def _data(self) -> Any:
+        return numpy.ma.getdata(self.__array__())
+
+    @property
+    def _mask(self) -> Any:
+        return numpy.ma.getmaskarray(self.__array__()) if has_mask(self._seed) else numpy.ma.nomask
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element in memory."""
+        itemsize: int = self.dtype.itemsize
+        return itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements would take in memory."""
+        return self.size * self.itemsize
+
+    @property
+    def real(self) -> FileBackedArray:
+        """The real part, delayed."""
+        real: FileBackedArray = numpy.real(self)
+        return real
+
+    @property
+    def imag(self) -> FileBackedArray:
+        """The imaginary part, delayed."""
+        imaginary: FileBackedArray = numpy.imag(self)
+        return imaginary
+
+    @property
+    def mT(self) -> FileBackedArray:  # noqa: N802 (numpy's name)
+        """The delayed transpose of the last two axes."""
+        if self.ndim < 2:
+            raise ValueError("matrix transpose with ndim < 2 is undefined")
+        transposed: FileBackedArray = numpy.swapaxes(self, -1, -2)
+        return transposed
+
+    def transpose(self, *axes: Any) -> Any:
+        """The array with its axes in another order, delayed. See :py:meth:`numpy.ndarray.transpose`."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        transposed: Any = numpy.transpose(self, order)
+        return transposed
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        """This array, if it has the shape. See :py:meth:`numpy.ndarray.reshape`.
+
+        Args:
+            shape: The extents, or a tuple of them, of which one may be -1.
+            kwargs: ``order`` and ``copy``, which do not matter.
+
+        Returns:
+            The array.
+
+        Raises:
+            NotImplementedError: If it has another shape, with what to do instead.
+        """
+        return numpy.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
+
+    def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+        """The positions of an axis where a condition is true, delayed. See :py:meth:`numpy.ndarray.compress`."""
+        return numpy.compress(condition, self, axis=axis, out=out)
+
+    def filled(self, fill_value: Any = None) -> Any:
+        """Read all values, with another one in place of those that are missing.
+
+        Args:
+            fill_value: That value; None for the one that numpy has for the type, as for
+                :py:meth:`numpy.ma.MaskedArray.filled`.
+
+        Returns:
+            An array that is not masked.
+        """
+        return numpy.ma.filled(self.__array__(), fill_value)
+
+    def tolist(self) -> Any:
+        """Read all values, as nested lists of Python's numbers or strings. See :py:meth:`numpy.ndarray.tolist`."""
+        return self.__array__().tolist()
 
     @property
     def T(self) -> FileBackedArray:  # noqa: N802 (numpy's name)
@@ -124,6 +233,15 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         numpy.negative(numpy.empty(0, self.dtype))
         # And 0 - 0.0 has no sign, which -0.0 has.
         return self * -1 if self.dtype.kind == "f" else _ours(super().__neg__())
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("an array in a file cannot be written to; numpy.array(x) makes a copy in memory that can")
+
+    def __pos__(self) -> Any:
+        return numpy.positive(self)
+
+    def __invert__(self) -> Any:
+        return numpy.invert(self)
 
     def __abs__(self) -> Any:
         return _ours(super().__abs__())
@@ -284,7 +402,11 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         return dask_array(self, chunks, sparse=sparse, threads=threads)
 
     def to_dask_array(self) -> dask.array.Array:
-        """What :py:func:`dask.array.asarray` makes of this array: :py:meth:`to_dask` without arguments."""
+        """The Dask array that :py:func:`dask.array.asarray` asks for.
+
+        Returns:
+            What :py:meth:`to_dask` gives without arguments.
+        """
         return self.to_dask()
 
     __hash__ = None  # type: ignore[assignment]
@@ -323,141 +445,83 @@ def _not_missing(value: Any) -> Any:
     return value
 
 
-def _not_implemented(name: str) -> NotImplementedError:
-    return NotImplementedError(
-        f"'{name}' is not implemented for arrays in files; numpy.asarray(x) reads one, of which it can be taken"
-    )
-
-
-def _refuse(name: str, arguments: dict[str, Any]) -> None:
-    """Arguments that would be ignored."""
-    if arguments:
-        raise NotImplementedError(f"'{name}' with {', '.join(map(repr, arguments))} is not implemented!")
-
-
-def _operands(operands: Sequence[Any]) -> list[Any]:
-    """Operands as delayedarray takes them, which believes that extents fit.
-
-    One of them at least is a delayed array, of whose shape the result is.
+def _operand(other: Any, shape: tuple[int, ...]) -> Any:
+    """An operand beside an array of a shape.
 
     Raises:
-        ValueError: If they cannot be broadcast to that shape.
+        TypeError: If it has a shape, and numpy does not know how to make an array of it.
     """
-    shape = next(tuple(one.shape) for one in operands if isinstance(one, DelayedArray))
-    return [one if isinstance(one, DelayedArray) and one.shape == shape else _operand(one, shape) for one in operands]
-
-
-def _operand(other: Any, shape: tuple[int, ...]) -> Any:
-    """One of them, beside an array of a shape."""
     if isinstance(other, list | tuple) or (isinstance(other, numpy.generic) and shape == ()):
-        other = numpy.asarray(other)
+        return numpy.asarray(other)
     given = tuple(getattr(other, "shape", ()))
-    if isinstance(other, DelayedArray) and given != shape:
-        raise ValueError(f"delayed arrays are combined if they have the same shape, not {shape} and {given}")
     # Scalars fit, and of the same shape it may be anything that delayedarray takes for a seed.
-    if given in (shape, ()):
+    if isinstance(other, DelayedArray) or given in (shape, ()):
         return other
-    extents = shape[len(shape) - len(given) :]
-    if len(given) > len(shape) or any(length not in (1, extent) for length, extent in zip(given, extents, strict=True)):
-        raise ValueError(f"an operand of shape {given} cannot be broadcast to the shape of the array, {shape}")
     array = numpy.asanyarray(other)
     if array.shape != given:
         raise TypeError(f"an operand of another shape should be a numpy array, not {type(other).__name__}")
-    return array.reshape(()) if array.size == 1 else array.reshape((1,) * (len(shape) - array.ndim) + given)
+    return array
 
 
-def _concatenated(arrays: Sequence[Any], axis: int | None = 0, **kwargs: Any) -> Any:
-    """See :py:func:`numpy.concatenate`."""
-    _refuse("concatenate", kwargs)
-    if axis is None:
-        raise _not_implemented("concatenate(axis=None)")
-    parts = [part if hasattr(part, "shape") else numpy.asarray(part) for part in arrays]
-    ndims = {len(part.shape) for part in parts}
-    if len(ndims) > 1:
-        raise ValueError(f"arrays that are joined should have the same number of dimensions, not {sorted(ndims)}")
-    (ndim,) = ndims
-    if ndim == 0:
-        raise ValueError("zero-dimensional arrays cannot be concatenated")
-    (axis,) = normalized_axes(axis, ndim)
-    joined = next((part for part in parts if isinstance(part, DelayedArray)), None)
-    if joined is None:
-        # The rows of an array that was given as the sequence.
-        return numpy.concatenate(parts, axis=axis)
-    # delayedarray computes with what lies in one part in that part's type.
-    dtype = numpy.result_type(*[part.dtype for part in parts])
-    parts = [part if part.dtype == dtype else part.astype(dtype) for part in parts]
-    return _ours(DelayedArray.__array_function__(joined, numpy.concatenate, (), (parts,), {"axis": axis}))
+def _is_simple(operand: Any, shape: tuple[int, ...]) -> bool:
+    """Whether delayedarray combines it with an array of a shape: if it varies along one axis only, or along all."""
+    given = tuple(getattr(operand, "shape", ()))
+    return given in (shape, ()) or (not isinstance(operand, DelayedArray) and sum(n != 1 for n in given) <= 1)
 
 
-def _transposed(x: Any, axes: Any = None) -> Any:
-    """See :py:func:`numpy.transpose`."""
-    if axes is not None:
-        # Has numpy look at them.
-        numpy.empty((0,) * len(x.shape)).transpose(axes)
-    return _ours(DelayedArray.__array_function__(x, numpy.transpose, (), (x,), {"axes": axes}))
+def _is_foreign(operand: Any) -> bool:
+    """Whether it is an array that is neither delayed nor one of numpy's."""
+    return hasattr(operand, "shape") and not isinstance(operand, DelayedArray | numpy.ndarray | numpy.generic)
 
 
-def _rounded(x: Any, decimals: int = 0, **kwargs: Any) -> Any:
-    """See :py:func:`numpy.round`."""
-    _refuse("round", {name: value for name, value in kwargs.items() if value is not None})
-    return _ours(DelayedArray.__array_function__(x, numpy.round, (), (x,), {"decimals": decimals}))
+def _aligned(operand: Any, shape: tuple[int, ...]) -> Any:
+    """An array that varies along one axis, with as many axes as the array has that it is combined with."""
+    given = tuple(getattr(operand, "shape", ()))
+    if given in (shape, ()):
+        return operand
+    return operand.reshape(() if operand.size == 1 else (1,) * (len(shape) - len(given)) + given)
 
 
-_OUTSIDE = ("out", "where", "initial", "mean", "overwrite_input")
+def _in_delayedarray(ufunc: Any, operands: Sequence[Any]) -> Any:
+    """The function under a name that delayedarray knows: of booleans, bits are logical values."""
+    logical = {numpy.bitwise_and: numpy.logical_and, numpy.bitwise_or: numpy.logical_or}
+    if ufunc in logical and all(numpy.result_type(one).kind == "b" for one in operands):
+        return logical[ufunc]
+    return ufunc
 
 
-def _arguments(func: Any, positional: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of one of numpy's functions, for the method."""
-    names = ["axis", "dtype", "out"]
-    if func in (
-        numpy.any,
-        numpy.all,
-        numpy.min,
-        numpy.max,
-        numpy.amin,
-        numpy.amax,
-        numpy.ptp,
-        numpy.nanmin,
-        numpy.nanmax,
-    ):
-        names = ["axis", "out", "keepdims"]
-    elif func is numpy.count_nonzero:
-        names = ["axis"]
-    elif func in (numpy.var, numpy.std, numpy.nanvar, numpy.nanstd):
-        names = ["axis", "dtype", "out", "ddof", "keepdims"]
-    if len(positional) > len(names):
-        raise TypeError(f"'{func.__name__}' takes no more than {len(names) + 1} arguments by position here")
-    given = {**dict(zip(names, positional, strict=False)), **kwargs}
-    given = {name: value for name, value in given.items() if value is not getattr(numpy, "_NoValue", None)}
-    for name in _OUTSIDE:
-        if given.pop(name, None) is not None:
-            raise NotImplementedError(f"'{func.__name__}' with '{name}' is not implemented!")
-    if given.get("keepdims") is None:
-        given.pop("keepdims", None)
-    if "correction" in given:
-        given["ddof"] = given.pop("correction")
-    return given
-
-
-def _operator(name: str) -> Callable[[Any, Any], Any]:
-    theirs = getattr(DelayedArray, name)
-
+def _operator(name: str, ufunc: Any, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def operation(self: FileBackedArray, other: Any) -> Any:
-        return _ours(theirs(self, _operand(other, self.shape)))
+        inputs = (other, self) if reflected else (self, other)
+        return self.__array_ufunc__(ufunc, "__call__", *inputs)
 
     operation.__name__ = name
     operation.__qualname__ = f"FileBackedArray.{name}"
-    operation.__doc__ = theirs.__doc__
+    operation.__doc__ = f"The delayed operation. See :py:data:`numpy.{ufunc.__name__}`."
     return operation
+
+
+def _method(name: str) -> Callable[..., Any]:
+    function = getattr(numpy, name)
+
+    def method(self: FileBackedArray, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__qualname__ = f"FileBackedArray.{name}"
+    method.__doc__ = f"See :py:func:`numpy.{name}`."
+    return method
 
 
 # Python asks the operand on the right first if its class is derived from that of the one on the left, and has methods
 # of its own: so an operation of a plain delayed array and one of ours is ours.
-for _name in (
-    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "mod", "rmod", "floordiv", "rfloordiv"),
-    *("pow", "rpow", "eq", "ne", "ge", "le", "gt", "lt", "or", "ror", "and", "rand"),
-):
-    setattr(FileBackedArray, f"__{_name}__", _operator(f"__{_name}__"))
+for _name, _ufunc in _OPERATORS.items():
+    setattr(FileBackedArray, f"__{_name}__", _operator(f"__{_name}__", _ufunc))
+    setattr(FileBackedArray, f"__r{_name}__", _operator(f"__r{_name}__", _ufunc, reflected=True))
+for _name, _ufunc in _COMPARISONS.items():
+    setattr(FileBackedArray, f"__{_name}__", _operator(f"__{_name}__", _ufunc))
+for _name in _METHODS:
+    setattr(FileBackedArray, _name, _method(_name))
 
 
 @combine_rows.register(FileBackedArray)

@@ -24,6 +24,7 @@ import numpy.typing
 
 from . import _scratch
 from ._budget import get_memory_budget
+from ._elementwise import Elementwise
 from ._trees import Compressed, Index, Node, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
@@ -133,7 +134,7 @@ def _children(tree: Any) -> list[Any]:
     """What an operation is on."""
     if isinstance(tree, delayedarray.BinaryIsometricOp):
         return [tree.left, tree.right]
-    if isinstance(tree, delayedarray.Combine):
+    if isinstance(tree, delayedarray.Combine | Elementwise):
         return list(tree.seeds)
     if isinstance(tree, delayedarray.DelayedArray | delayedarray.DelayedOp):
         return [tree.seed] if hasattr(tree, "seed") else []

@@ -75,16 +75,12 @@ def _left_in_control_groups() -> list[int]:
     return left
 
 
-def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False) -> numpy.typing.NDArray[Any]:
-    """Make a C-contiguous array.
+def check_fits(shape: Sequence[int], dtype: "numpy.dtype[Any]") -> None:
+    """Refuse an array that is larger than memory.
 
     Args:
         shape: Its shape.
         dtype: Type of its elements.
-        zero: Whether to fill it with zeros.
-
-    Returns:
-        The array.
 
     Raises:
         MemoryError: If there is not as much memory. Systems that promise more memory than they have would
@@ -97,6 +93,23 @@ def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False
             f"an array of shape {tuple(shape)} and dtype {dtype} takes {size} bytes, this machine has {memory};"
             " read it in parts"
         )
+
+
+def allocate(shape: Sequence[int], dtype: "numpy.dtype[Any]", zero: bool = False) -> numpy.typing.NDArray[Any]:
+    """Make a C-contiguous array.
+
+    Args:
+        shape: Its shape.
+        dtype: Type of its elements.
+        zero: Whether to fill it with zeros.
+
+    Returns:
+        The array.
+
+    Raises:
+        MemoryError: If there is not as much memory.
+    """
+    check_fits(shape, dtype)
     return numpy.zeros(shape, dtype) if zero else numpy.empty(shape, dtype)
 
 

@@ -135,7 +135,7 @@ def _operand(other: Any) -> _Array:
             "a product of two delayed arrays is not implemented: make one of them an array in memory, numpy.asarray(y)"
         )
     if isinstance(other, numpy.ma.MaskedArray):
-        raise NotImplementedError("no product with masked values; fill them first")
+        raise NotImplementedError("there is no product with masked values; numpy.ma.asarray(x) loads them into memory")
     if scipy.sparse.issparse(other):
         return numpy.asarray(other.toarray())
     return numpy.asarray(other)
@@ -146,7 +146,10 @@ def _check(
 ) -> _DType:
     """The result's dtype, or NumPy's own error for what does not fit together."""
     if len(x.shape) != 2:
-        raise NotImplementedError(f"products are of matrices, not of an array with {len(x.shape)} dimensions")
+        raise NotImplementedError(
+            f"products are of matrices, not of an array with {len(x.shape)} dimensions; numpy.asarray(x) loads it into"
+            " memory"
+        )
     dtype: _DType = numpy.matmul(numpy.zeros((0, 0), first_dtype), numpy.zeros((0, 0), second_dtype)).dtype
     if dtype.kind not in "biufc":
         raise TypeError(f"no product of {first_dtype} and {second_dtype}")
@@ -155,7 +158,7 @@ def _check(
         # Arrays of these shapes that take no memory.
         numpy.matmul(*(numpy.broadcast_to(numpy.int8(0), shape) for shape in (first, second)))
     if is_masked(x):
-        raise NotImplementedError("no product with masked values")
+        raise NotImplementedError("there is no product with masked values; numpy.ma.asarray(x) loads them into memory")
     return dtype
 
 

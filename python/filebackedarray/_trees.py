@@ -34,6 +34,7 @@ from delayedarray import (
     is_sparse,
 )
 
+from ._elementwise import Elementwise, aligned, is_delayed
 from ._reductions import has_mask
 from ._statistics import native
 from ._subset import select
@@ -660,6 +661,55 @@ class BinaryNode(Node):
         return any(child.of_file() for child in self._children)
 
 
+class ElementwiseNode(Node):
+    """A function of several arrays, which are broadcast against each other."""
+
+    def __init__(self, tree: Elementwise) -> None:
+        self._tree = tree
+        self.shape = tree.shape
+        self.dtype = native(tree.dtype)
+        self._operands = [
+            _compiled(one) if is_delayed(one) else MemoryLeaf(numpy.asarray(one)) if numpy.ndim(one) else one
+            for one in tree.operands
+        ]
+
+    def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
+        blocks = [
+            one.dense(aligned(one.shape, self.shape, index))[0] if isinstance(one, Node) else one
+            for one in self._operands
+        ]
+        result = numpy.asarray(self._tree.apply(blocks)).astype(self.dtype, copy=False)
+        return result, not any(numpy.may_share_memory(result, block) for block in blocks)
+
+    def _main(self) -> Node | None:
+        """The one whose chunks matter."""
+        whole = [one for one in self._operands if isinstance(one, Node) and one.shape == self.shape]
+        return next((one for one in whole if one.of_file()), whole[0] if whole else None)
+
+    def ticks(self) -> list[Array]:
+        main = self._main()
+        return [_whole(extent) for extent in self.shape] if main is None else main.ticks()
+
+    def file_index(self, axis: int) -> Array | None:
+        main = self._main()
+        return None if main is None else main.file_index(axis)
+
+    def of_file(self) -> bool:
+        return any(one.of_file() for one in self._operands if isinstance(one, Node))
+
+
+def _elementwise(tree: Elementwise) -> Node:
+    """The node of a function: one that knows sparse blocks, if it is of one array and scalars."""
+    seeds = tree.seeds
+    if len(seeds) != 1 or any(numpy.ndim(one) for one in tree.operands if not is_delayed(one)):
+        return ElementwiseNode(tree)
+
+    def function(values: Array, out: Array | None = None) -> Any:
+        return numpy.asarray(tree.apply([values if one is seeds[0] else one for one in tree.operands]))
+
+    return UnaryNode(_compiled(seeds[0]), function)
+
+
 class CombineNode(Node):
     """Arrays one behind the other along an axis."""
 
@@ -781,6 +831,8 @@ def _compiled(tree: Any) -> Node:
         return ArgumentNode(_compiled(tree.seed), tree.value, along, tree.operation, tree.right)
     if kind is BinaryIsometricOp:
         return BinaryNode(_compiled(tree.left), _compiled(tree.right), tree.operation)
+    if kind is Elementwise:
+        return _elementwise(tree)
     if kind is Combine:
         return CombineNode([_compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
     return Leaf(tree)
