@@ -332,15 +332,6 @@ def test_to_scipy_gives_native_byte_order(tmp_path: Path, by_column: bool) -> No
     assert_sparse(extract_sparse_array(array.seed, everything(SHAPE)), matrix.dense(), ">i8")
 
 
-def test_to_scipy_of_a_type_that_scipy_does_not_have(tmp_path: Path) -> None:
-    matrix = random_compressed(SHAPE, True, dtype="f2")
-    matrix.write(tmp_path / "x.h5")
-    array = Hdf5CompressedSparseMatrix(tmp_path / "x.h5", "m", SHAPE, True)
-    with pytest.raises(ValueError, match="float16"):
-        to_scipy_sparse_matrix(array)
-    assert_identical(extract_dense_array(array.seed, everything(SHAPE)), matrix.dense())
-
-
 @BOTH_WAYS
 def test_group_name_none(tmp_path: Path, by_column: bool) -> None:
     matrix = random_compressed(SHAPE, by_column, seed=11)

@@ -296,8 +296,6 @@ def test_wrong_arguments(dense: tuple[Path, numpy.ndarray], arrays: list[FileBac
     for tree in (array, arrays[1] + 1, arrays[1] + arrays[0]):
         with pytest.raises(ValueError, match="not sparse"):
             tree.to_dask(sparse=True)
-    with pytest.raises(ValueError, match="float16"):
-        arrays[1].astype("f2").to_dask(sparse=True)
 
 
 def test_without_dask(dense: tuple[Path, numpy.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:

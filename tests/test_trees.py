@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import h5py
 import numpy
 import pytest
 import scipy.sparse
-from delayedarray import DelayedArray, is_sparse
+from delayedarray import (
+    DelayedArray,
+    apply_over_blocks,
+    extract_dense_array,
+    is_sparse,
+    to_dense_array,
+    to_scipy_sparse_matrix,
+    to_sparse_array,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +30,7 @@ import real
 from chunks import chunk_place, write_chunks
 from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _trees
 from filebackedarray._blocks import dense_blocks, sparse_blocks
+from filebackedarray._memory import scipy_dtype
 from filebackedarray._trees import Compressed, compiled, joined_parts
 from helpers import error_naming, random_compressed, run_python, write_damaged
 from strategies import trees
@@ -63,6 +73,53 @@ def dense_of(block: Compressed, dtype: Any) -> numpy.ndarray:
     return values
 
 
+def points(tree: Any) -> numpy.ndarray:
+    """Element by element, as an array of indices for each axis."""
+    return tree[tuple(numpy.indices(tree.shape))] if tree.size else numpy.asarray(tree)
+
+
+def rows(tree: Any) -> numpy.ndarray:
+    return numpy.asarray([*tree], tree.dtype).reshape(tree.shape)
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "asarray": numpy.asarray,
+    "index": lambda tree: tree[..., None][..., 0],
+    "points": points,
+    "iteration": rows,
+    "extract_dense_array": lambda tree: extract_dense_array(tree, [range(extent) for extent in tree.shape]),
+    "to_dense_array": to_dense_array,
+    "part of it": lambda tree: numpy.asarray(tree[::-1, :])[::-1],
+    "apply_over_blocks": lambda tree: in_blocks(tree, False),
+    "dask": lambda tree: tree.to_dask(chunks=5).compute(),
+    "out": lambda tree: (
+        numpy.add(tree, 0, out=numpy.zeros(tree.shape, tree.dtype)) if tree.dtype != bool else numpy.asarray(tree)
+    ),
+}
+"""All that makes the values of an array, beside statistics, products and mattress, which have tests of their own."""
+
+SPARSE_WAYS: dict[str, Callable[[Any], Any]] = {
+    **{
+        f"scipy {format}": lambda tree, format=format: to_scipy_sparse_matrix(tree, format)
+        for format in ("csc", "csr", "coo")
+    },
+    "to_sparse_array": lambda tree: numpy.asarray(to_sparse_array(tree)),
+    "sparse apply_over_blocks": lambda tree: in_blocks(tree, True),
+    "sparse dask": lambda tree: tree.to_dask(sparse=True).compute(),
+}
+
+
+def in_blocks(tree: Any, allow_sparse: bool) -> numpy.ndarray:
+    made = numpy.empty(tree.shape, tree.dtype)
+
+    def put(job: Any, block: Any) -> None:
+        made[tuple(slice(*bounds) for bounds in job)] = numpy.asarray(block)
+
+    if tree.size:
+        apply_over_blocks(tree, put, allow_sparse=allow_sparse, buffer_size=200)
+    return made
+
+
 @given(data=st.data())
 def test_random_trees(arrays: list[FileBackedArray], data: st.DataObject) -> None:
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
@@ -75,9 +132,21 @@ def test_random_trees(arrays: list[FileBackedArray], data: st.DataObject) -> Non
     assert node.shape == oracle.shape
     assert node.dtype == oracle.dtype.newbyteorder("=")
     index = [range(extent) for extent in node.shape]
-    numpy.testing.assert_array_equal(quietly(node.dense, index)[0], oracle)
+    ways = {**WAYS, **(SPARSE_WAYS if is_sparse(tree) else {})}
+    name = data.draw(st.sampled_from(list(ways)))
+    got = quietly(ways[name], tree)
+    if scipy.sparse.issparse(got):
+        assert got.dtype == scipy_dtype(tree.dtype)
+        got = got.toarray().astype(tree.dtype)
+    assert got.dtype == tree.dtype == oracle.dtype, name
+    numpy.testing.assert_array_equal(got, oracle, name)
     if node.sparse:
-        numpy.testing.assert_array_equal(dense_of(quietly(node.compressed, index), node.dtype), oracle)
+        for by_column in (None, True, False):
+            block = quietly(node.compressed, index, by_column)
+            assert by_column in (None, block.by_column)
+            numpy.testing.assert_array_equal(dense_of(block, node.dtype), oracle)
+            if block.canonical:
+                assert block._replace(canonical=False).matrix(numpy.dtype("f8")).has_canonical_format
     axis = data.draw(st.sampled_from([None, 0, 1, (0, 1), -1]))
     buffer_size = data.draw(st.sampled_from([None, 8, 200]))
     scale = float(numpy.abs(oracle[numpy.isfinite(oracle)].astype("f8")).max(initial=0))
@@ -144,6 +213,12 @@ def test_of_one_over_zero(arrays: list[FileBackedArray]) -> None:
     for array in arrays:
         with numpy.errstate(divide="ignore"):
             assert (1 / array).max() == numpy.inf
+            numpy.testing.assert_array_equal(numpy.asarray(1 / array), 1 / numpy.asarray(array))
+        for dense in (1 / array, 2**array):
+            assert not is_sparse(dense)
+            for refused in (to_scipy_sparse_matrix, to_sparse_array, lambda x: x.to_dask(sparse=True)):
+                with pytest.raises(ValueError, match="not sparse"):
+                    refused(dense)
             want = 2.0 ** numpy.asarray(array, dtype="f8")
             numpy.testing.assert_allclose((2.0**array).sum(axis=0), want.sum(axis=0), rtol=1e-6)
 
@@ -185,6 +260,23 @@ def test_seeds_of_others(arrays: list[FileBackedArray]) -> None:
             for axis in (None, 0, 1):
                 numpy.testing.assert_allclose(tree.sum(axis=axis), want.sum(axis=axis), rtol=1e-6)
                 numpy.testing.assert_allclose(tree.var(axis=axis), want.var(axis=axis), rtol=1e-6)
+
+
+def test_what_a_matrix_of_others_has_more_than_once(arrays: list[FileBackedArray]) -> None:
+    indices = numpy.asarray([5, 2, 5, 5, 0])
+    matrix = scipy.sparse.csc_matrix((numpy.asarray([1.0, 2, 3, 4, 5]), indices, numpy.asarray([0, 4, 5])), (14, 2))
+    repeated = scipy.sparse.hstack([matrix] * 5 + [scipy.sparse.csc_matrix((14, 1))], format="csc")
+    dense = repeated.toarray()
+    assert not repeated.has_canonical_format
+    for array in arrays[3:]:
+        data = numpy.asarray(array)
+        for tree, want in (
+            (numpy.sqrt(array + DelayedArray(repeated)), numpy.sqrt(data + dense)),
+            (array * DelayedArray(repeated).T.T, data * dense),
+        ):
+            numpy.testing.assert_allclose(numpy.asarray(tree), want, rtol=1e-6)
+            numpy.testing.assert_allclose(to_scipy_sparse_matrix(tree).toarray(), want, rtol=1e-6)
+            numpy.testing.assert_allclose(tree.sum(axis=0), want.sum(axis=0), rtol=1e-6)
 
 
 def test_the_error_state_of_the_caller_holds(arrays: list[FileBackedArray]) -> None:

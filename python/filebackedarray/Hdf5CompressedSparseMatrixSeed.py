@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy
-import scipy.sparse
 from delayedarray import (
-    DelayedArray,
     SparseNdarray,
     chunk_grid,
     chunk_shape_to_grid,
@@ -21,8 +19,6 @@ from delayedarray import (
     is_sparse,
     wrap,
 )
-from delayedarray import Subset as DelayedSubset
-from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._axis_names import NamedArray, NamedSeed
 from ._dask import dask_array
@@ -419,81 +415,3 @@ class Hdf5CompressedSparseMatrix(NamedArray, SparseFacts, FileBackedArray):
 def wrap_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> Hdf5CompressedSparseMatrix:
     """See :py:func:`~delayedarray.wrap.wrap`."""
     return Hdf5CompressedSparseMatrix(x, None, None, None)
-
-
-@to_scipy_sparse_matrix.register(Hdf5CompressedSparseMatrix)  # type: ignore[untyped-decorator]
-def to_scipy_sparse_matrix_from_Hdf5CompressedSparseMatrix(
-    x: Hdf5CompressedSparseMatrix, format: Literal["coo", "csr", "csc"] = "csc"
-) -> scipy.sparse.spmatrix:
-    """See :py:func:`~delayedarray.to_scipy_sparse_matrix.to_scipy_sparse_matrix`.
-
-    Args:
-        x: The matrix.
-        format: ``csc`` and ``csr`` are read into the arrays of the result, whichever way the file is compressed.
-
-    Returns:
-        A matrix in native byte order. Its indices are sorted and without duplicates, and of 32 bits if they fit.
-
-    Raises:
-        ValueError: If ``format`` is none of the three, or scipy has no sparse matrices of the dtype.
-        IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for the dense array.
-    """
-    seed: Hdf5CompressedSparseMatrixSeed = x.seed
-    return _to_scipy(seed, [range(extent) for extent in seed.shape], format)
-
-
-_of_anything = to_scipy_sparse_matrix.dispatch(object)
-
-
-@to_scipy_sparse_matrix.register(DelayedArray)  # type: ignore[untyped-decorator]
-def to_scipy_sparse_matrix_from_DelayedArray(
-    x: DelayedArray, format: Literal["coo", "csr", "csc"] = "csc"
-) -> scipy.sparse.spmatrix:
-    """See :py:func:`~delayedarray.to_scipy_sparse_matrix.to_scipy_sparse_matrix`.
-
-    A subset of a matrix of this package, ``x[rows, columns]``, is read straight into the arrays of the result; all
-    else is done as delayedarray does it.
-
-    Args:
-        x: The array.
-        format: Format of the result.
-
-    Returns:
-        As for a whole matrix.
-
-    Raises:
-        ValueError, IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for a whole matrix.
-    """
-    from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
-
-    operation = x.seed
-    if isinstance(operation, DelayedSubset):
-        seed = operation.seed
-        if isinstance(seed, Hdf5DualSparseMatrixSeed):
-            seed = seed.chosen(operation.subset)
-        if isinstance(seed, Hdf5CompressedSparseMatrixSeed):
-            return _to_scipy(seed, operation.subset, format)
-    return _of_anything(x, format)
-
-
-def _to_scipy(
-    seed: Hdf5CompressedSparseMatrixSeed, subset: Sequence[Subset], format: Literal["coo", "csr", "csc"]
-) -> scipy.sparse.spmatrix:
-    if format not in ("coo", "csr", "csc"):
-        raise ValueError(f"'format' should be 'coo', 'csr' or 'csc', not {format!r}")
-    if seed.dtype == numpy.float16:
-        raise ValueError("scipy has no sparse matrices of float16; make the matrix with dtype='float32'")
-    by_column = seed.by_column if format == "coo" else format == "csc"
-    selection = select(subset, seed.shape)
-    count = seed._matrix().inspect()[2]
-    most = numpy.iinfo(numpy.int32).max
-    index_dtype = numpy.dtype(numpy.int32 if max(count, *selection.lengths) <= most else numpy.int64)
-    pointers, indices, values = seed._compressed(selection.axes, index_dtype, by_column)
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    make = scipy.sparse.csc_matrix if by_column else scipy.sparse.csr_matrix
-    matrix = make((values, indices, pointers.astype(index_dtype)), shape=selection.lengths)
-    matrix.has_canonical_format = True
-    if selection.restore is not None:
-        rows, columns = selection.restore
-        matrix = matrix[rows, :][:, columns]
-    return matrix.tocoo() if format == "coo" else matrix

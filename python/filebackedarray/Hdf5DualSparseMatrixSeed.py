@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy
-import scipy.sparse
 from delayedarray import (
     SparseNdarray,
     chunk_grid,
@@ -18,13 +17,12 @@ from delayedarray import (
     is_sparse,
     wrap,
 )
-from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._axis_names import NamedArray, NamedSeed
 from ._delayed import FileBackedArray
 from ._reductions import Reductions
 from ._subset import Subset
-from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed, _to_scipy
+from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 
 if TYPE_CHECKING:
     import dask.array
@@ -240,15 +238,3 @@ class Hdf5DualSparseMatrix(NamedArray, _DualFacts, FileBackedArray):
 def wrap_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> Hdf5DualSparseMatrix:
     """See :py:func:`~delayedarray.wrap.wrap`."""
     return Hdf5DualSparseMatrix(x)
-
-
-@to_scipy_sparse_matrix.register(Hdf5DualSparseMatrix)  # type: ignore[untyped-decorator]
-def to_scipy_sparse_matrix_from_Hdf5DualSparseMatrix(
-    x: Hdf5DualSparseMatrix, format: Literal["coo", "csr", "csc"] = "csc"
-) -> scipy.sparse.spmatrix:
-    """See :py:func:`~delayedarray.to_scipy_sparse_matrix.to_scipy_sparse_matrix`: from the copy of that format.
-
-    Arguments, result and errors are those for :py:class:`Hdf5CompressedSparseMatrix`.
-    """
-    seed = x.csr if format == "csr" else x.csc
-    return _to_scipy(seed, [range(extent) for extent in seed.shape], format)

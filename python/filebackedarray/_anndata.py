@@ -93,7 +93,7 @@ def _lazy(x: Any, cells: int, chunks: int | str | None, threads: int) -> dask.ar
     array = x if isinstance(x, DelayedArray) else DelayedArray(x)
     if cells == 1:
         array = array.T
-    if not compiled(array).sparse or array.dtype == numpy.float16:
+    if not compiled(array).sparse:
         along = "auto" if chunks is None else chunks
         return dask_array(array, {0: along, 1: -1}, threads=threads)
     if isinstance(chunks, int | numpy.integer):

@@ -303,12 +303,20 @@ def sparse_blocks(node: Node, size: int) -> Iterator[tuple[Index, ...]]:
     if order is not None:
         stored = stored[order]
     extent = node.shape[axis]
+    ends = None if order is not None else node.ticks()[axis]
     before = numpy.cumsum(stored, dtype=numpy.float64)
     begin = 0
     while begin < extent:
         done = before[begin - 1] if begin else 0.0
         end = int(numpy.searchsorted(before, done + size, side="right"))
         end = min(max(end, begin + 1), begin + _MOST_PRIMARY, extent)
+        if ends is not None:
+            # Of dense chunks, whole ones.
+            last = int(numpy.searchsorted(ends, end, side="right")) - 1
+            if last >= 0 and ends[last] > begin:
+                end = int(ends[last])
+            elif before[ends[last + 1] - 1] - done <= _LARGEST * size:
+                end = int(ends[last + 1])
         index: list[Index] = [range(rows) for rows in node.shape]
         index[axis] = _positions(order, begin, end)
         yield tuple(index)

@@ -21,6 +21,7 @@ import scipy.sparse
 from delayedarray import DelayedArray
 from delayedarray.DelayedOp import DelayedOp
 
+from ._memory import scipy_dtype
 from ._names import engine_path
 from ._reductions import Reductions
 from ._threads import limit_threads
@@ -92,7 +93,7 @@ class _Source:
         # Seeds say in which byte order; what operations make is in the machine's.
         pristine = not isinstance(self._tree, DelayedOp)
         dtype: numpy.dtype[Any] = numpy.dtype(self._tree.dtype) if pristine else self.node.dtype
-        return dtype
+        return dtype if self._format is None else scipy_dtype(dtype)
 
     @property
     def meta(self) -> Any:
@@ -138,10 +139,7 @@ class _Source:
         return block.squeeze(dropped).astype(self.dtype, copy=False)
 
     def _sparse_block(self, positions: list[Any]) -> Any:
-        block = self.node.compressed(positions)
-        if block.by_column != (self._format == "csc"):
-            block = block.turned()
-        return block.matrix(self.dtype.newbyteorder("="))
+        return self.node.compressed(positions, self._format == "csc").matrix(self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_compiled": None}
@@ -274,10 +272,6 @@ def _format(source: _Source, sparse: bool | Format) -> Format:
         raise ValueError(
             "'sparse' blocks of an array that is not sparse: it is dense in the file, or an operation makes something"
             " of its zeros, such as a division by a vector that has some, or it is masked"
-        )
-    if source.dtype.kind not in "biufc" or source.dtype == numpy.float16:
-        raise ValueError(
-            f"scipy has no sparse matrices of {source.dtype}; convert the array first, as with astype('float32')"
         )
     if isinstance(sparse, str):
         return sparse

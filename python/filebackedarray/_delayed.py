@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy
 from biocutils.combine_columns import combine_columns
 from biocutils.combine_rows import combine_rows
-from delayedarray import DelayedArray, create_dask_array, extract_dense_array
+from delayedarray import (
+    DelayedArray,
+    SparseNdarray,
+    create_dask_array,
+    extract_dense_array,
+    extract_sparse_array,
+    is_sparse,
+)
+from delayedarray.DelayedOp import DelayedOp
+from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._array_functions import call, delayed, not_implemented, written
 from ._indexing import Indexing
@@ -19,6 +28,9 @@ from ._subset import positions
 
 if TYPE_CHECKING:
     import dask.array
+    import scipy.sparse
+
+    from ._trees import Node
 
 __all__ = ["FileBackedArray"]
 
@@ -436,6 +448,83 @@ def extract_dense_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any
     from ._trees import compiled
 
     return dense(compiled(x), positions(subset, x.shape), x.dtype)
+
+
+@is_sparse.register(FileBackedArray)  # type: ignore[untyped-decorator]
+def is_sparse_FileBackedArray(x: FileBackedArray) -> bool:  # noqa: N802
+    """See :py:func:`~delayedarray.is_sparse.is_sparse`: whether no operation makes something of implicit zeros."""
+    from ._trees import compiled
+
+    node = compiled(x)
+    return bool(is_sparse(x.seed)) if _is_delayedarrays(x, node) else node.sparse
+
+
+@extract_sparse_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+def extract_sparse_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any]) -> SparseNdarray:  # noqa: N802
+    """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`.
+
+    Args:
+        x: A sparse array.
+        subset: For each dimension a range, slice, sequence or integer array of indices.
+
+    Returns:
+        The elements that are stored. Indices of a matrix that is the result of operations are of 32 bits if they fit.
+
+    Raises:
+        ValueError: If the array is not sparse.
+        IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
+    """
+    from ._evaluate import sparse_array
+    from ._trees import compiled
+
+    node = compiled(x)
+    if _is_delayedarrays(x, node):
+        extracted: SparseNdarray = extract_sparse_array(x.seed, subset)
+        return extracted
+    return sparse_array(node, positions(subset, x.shape), x.dtype)
+
+
+def _is_delayedarrays(x: FileBackedArray, node: Node) -> bool:
+    """Whether sparse parts of an array are what delayedarray makes of its seed: nodes know matrices without masks."""
+    return not isinstance(x.seed, DelayedOp) or node.masked or len(node.shape) != 2
+
+
+_to_scipy_sparse_matrix = to_scipy_sparse_matrix.dispatch(DelayedArray)
+
+
+@to_scipy_sparse_matrix.register(Reductions)  # type: ignore[untyped-decorator]
+@to_scipy_sparse_matrix.register(DelayedArray)  # type: ignore[untyped-decorator]
+def to_scipy_sparse_matrix_from_DelayedArray(  # noqa: N802
+    x: Any, format: Literal["coo", "csr", "csc"] = "csc"
+) -> scipy.sparse.spmatrix:
+    """See :py:func:`~delayedarray.to_scipy_sparse_matrix.to_scipy_sparse_matrix`.
+
+    A matrix of this package, its transpose and a subset ``x[rows, columns]`` are read straight into the arrays of the
+    result, whichever way the file is compressed.
+
+    Args:
+        x: A delayed matrix or a seed; one in which there is no seed of this package is left to delayedarray.
+        format: Format of the result.
+
+    Returns:
+        A matrix in native byte order. Its indices are sorted and without duplicates, and of 32 bits if they fit. SciPy
+        has no sparse matrices of float16: values of this type become float32, which holds them all.
+
+    Raises:
+        ValueError: If ``format`` is none of the three, or the matrix is not sparse.
+        IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
+    """
+    from ._evaluate import sparse_matrix
+    from ._trees import compiled
+
+    return sparse_matrix(compiled(x), format=format) if _has_ours(x) else _to_scipy_sparse_matrix(x, format)
+
+
+def _has_ours(tree: Any) -> bool:
+    """Whether there is a seed of this package in a tree."""
+    from ._trees import children
+
+    return isinstance(tree, Reductions) or any(map(_has_ours, children(tree)))
 
 
 def _not_missing(value: Any) -> Any:

@@ -148,3 +148,15 @@ def engine_dtype(dtype: "numpy.dtype[Any]", stored: "numpy.dtype[Any]") -> "nump
         ``dtype`` itself if the engine knows it, which converts while it reads; ``stored`` otherwise.
     """
     return dtype if dtype.kind in "biuf" and dtype.itemsize <= 8 and stored.kind in "biuf" else stored
+
+
+def scipy_dtype(dtype: "numpy.dtype[Any]") -> "numpy.dtype[Any]":
+    """The type of values in a sparse matrix of SciPy's, which has none of float16 and of other byte orders.
+
+    Args:
+        dtype: A type of numbers or booleans.
+
+    Returns:
+        The same in native byte order; float32, which has all values of float16, for that.
+    """
+    return numpy.dtype(numpy.float32) if dtype.kind == "f" and dtype.itemsize == 2 else dtype.newbyteorder("=")

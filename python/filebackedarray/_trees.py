@@ -33,6 +33,7 @@ from delayedarray import (
     extract_sparse_array,
     is_sparse,
 )
+from delayedarray.DelayedOp import DelayedOp
 
 from ._elementwise import Elementwise, aligned, is_delayed
 from ._reductions import has_mask
@@ -68,6 +69,8 @@ class Compressed(NamedTuple):
     values: Array
     by_column: bool
     shape: tuple[int, int]
+    canonical: bool = False
+    """Whether indices are known to increase within each column (or row)."""
 
     def lengths(self) -> Array:
         """Number of elements of each column (or row)."""
@@ -83,7 +86,7 @@ class Compressed(NamedTuple):
         order = numpy.arange(len(self.values), dtype=self.indices.dtype)
         return scipy.sparse.csr_matrix((order, self.indices, self.pointers), shape=self.extents())
 
-    def moved(self, moved: Any, by_column: bool, shape: tuple[int, int]) -> Compressed:
+    def moved(self, moved: Any, by_column: bool, shape: tuple[int, int], canonical: bool = False) -> Compressed:
         """From a matrix of positions, in which elements have moved."""
         return Compressed(
             moved.indptr.astype(moved.indices.dtype, copy=False),
@@ -91,16 +94,40 @@ class Compressed(NamedTuple):
             self.values[moved.data],
             by_column,
             shape,
+            canonical,
         )
 
     def matrix(self, dtype: DType) -> scipy.sparse.csc_matrix | scipy.sparse.csr_matrix:
         """The same as a matrix of SciPy's, of values of a type."""
         make = scipy.sparse.csc_matrix if self.by_column else scipy.sparse.csr_matrix
-        return make((self.values.astype(dtype, copy=False), self.indices, self.pointers), shape=self.shape)
+        matrix = make((self.values.astype(dtype, copy=False), self.indices, self.pointers), shape=self.shape)
+        if self.canonical:
+            # Which SciPy would find out by going through all indices.
+            matrix.has_canonical_format = True
+        return matrix
 
     def turned(self) -> Compressed:
         """The same, compressed along the other axis."""
-        return self.moved(self.positions().tocsc(), not self.by_column, self.shape)
+        return self.moved(self.positions().tocsc(), not self.by_column, self.shape, self.canonical)
+
+    def ordered(self) -> Compressed:
+        """The same in canonical format: indices increase, and what was there more than once is added up."""
+        if self.canonical:
+            return self
+        matrix = self.positions()
+        if matrix.has_canonical_format:
+            return self._replace(canonical=True)
+        matrix.sort_indices()
+        sorted_block = self.moved(matrix, self.by_column, self.shape)
+        pointers, indices, values = sorted_block[:3]
+        starts = numpy.ones(len(indices), bool)
+        starts[1:] = indices[1:] != indices[:-1]
+        starts[pointers[:-1][numpy.diff(pointers) > 0]] = True
+        if starts.all():
+            return sorted_block._replace(canonical=True)
+        kept = numpy.concatenate([numpy.zeros(1, pointers.dtype), numpy.cumsum(starts, dtype=pointers.dtype)])
+        added = numpy.add.reduceat(values, numpy.flatnonzero(starts)).astype(values.dtype, copy=False)
+        return Compressed(kept[pointers], indices[starts], added, self.by_column, self.shape, True)
 
 
 class Node:
@@ -125,8 +152,16 @@ class Node:
         """
         raise NotImplementedError
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        """Evaluate a part of a sparse matrix."""
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        """Evaluate a part of a sparse matrix.
+
+        Args:
+            index: Positions of rows and columns.
+            by_column: Whether to compress it by column; None for the way that takes the least.
+
+        Returns:
+            A block whose arrays the caller may write to.
+        """
         raise NotImplementedError
 
     def ticks(self) -> list[Array]:
@@ -176,7 +211,7 @@ class Leaf(Node):
         # Others' seeds may give parts of what they hold.
         return block.astype(self.dtype, copy=False), restore is not None
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
         increasing, restore = _increasing(index)
         columns = extract_sparse_array(self._seed, increasing)
         rows, width = map(int, columns.shape)
@@ -188,18 +223,17 @@ class Leaf(Node):
         stored = [content for content in contents if content is not None]
         indices = numpy.concatenate([numpy.empty(0, index_dtype), *(content[0] for content in stored)])
         values = numpy.concatenate([numpy.empty(0, self.dtype), *(content[1] for content in stored)])
+        # Others may have elements in any order and more than once, which operations would take one by one.
         block = Compressed(
             pointers,
             indices.astype(index_dtype, copy=False),
             values.astype(self.dtype, copy=False),
             True,
             (rows, width),
-        )
-        if restore is None:
-            return block
-        for axis, positions in enumerate(restore):
+        ).ordered()
+        for axis, positions in enumerate(restore or []):
             block = _taken(block, axis, positions)
-        return block
+        return block.turned() if by_column is False else block
 
     def ticks(self) -> list[Array]:
         if self._structure is not None:
@@ -255,13 +289,25 @@ class DenseLeaf(Node):
         if seed.dtype != self.dtype:
             self.seed = copy.copy(seed)
             self.seed._dtype = self.dtype
+        self.sparse = seed._as_sparse and len(self.shape) == 2
 
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         block: Array = extract_dense_array(self.seed, tuple(index))
         return block, True
 
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        return Leaf(self.seed).compressed(index, by_column)
+
     def ticks(self) -> list[Array]:
         return [_regular(chunk, extent) for chunk, extent in zip(self.seed._chunks, self.shape, strict=True)]
+
+    def stored(self, axis: int) -> Array:
+        return Leaf(self.seed).stored(axis)
+
+    def compressed_along(self, axis: int) -> float:
+        # Chunks are cut through the least by blocks along the axis on which they are thin.
+        rows, columns = (chunk / max(extent, 1) for chunk, extent in zip(self.seed._chunks, self.shape, strict=True))
+        return 0.1 * self.shape[0] * self.shape[1] if axis == (0 if rows < columns else 1) else 0.0
 
 
 class SparseLeaf(Node):
@@ -284,13 +330,14 @@ class SparseLeaf(Node):
         block: Array = extract_dense_array(self.seed, tuple(index))
         return block, True
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
         selection = select(index, self.shape)
-        by_column = self.seed.by_column
-        index_dtype = _index_dtype(selection.lengths[1 - self._axis], self.count())
+        if by_column is None:
+            by_column = self.seed.by_column
+        index_dtype = _index_dtype(max(selection.lengths), self.count())
         pointers, indices, values = self.seed._compressed(selection.axes, index_dtype, by_column)
         rows, columns = selection.lengths
-        block = Compressed(pointers.astype(index_dtype), indices, values, by_column, (rows, columns))
+        block = Compressed(pointers.astype(index_dtype), indices, values, by_column, (rows, columns), True)
         if selection.restore is None:
             return block
         for axis, positions in enumerate(selection.restore):
@@ -341,8 +388,11 @@ class DualLeaf(Node):
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         return self.chosen(index).dense(index)
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        return self.chosen(index).compressed(index)
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        if by_column is None or 0 in self.shape or tuple(map(len, index)) != self.shape:
+            return self.chosen(index).compressed(index, by_column)
+        # All of it, for which no copy is better than the one that is compressed the right way.
+        return (self._by_column if by_column else self._by_row).compressed(index)
 
     def ticks(self) -> list[Array]:
         return [self._by_row.ticks()[0], self._by_column.ticks()[1]]
@@ -385,8 +435,8 @@ class SubsetNode(Node):
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         return self.child.dense(self._down(index))
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        return self.child.compressed(self._down(index))
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        return self.child.compressed(self._down(index), by_column)
 
     def ticks(self) -> list[Array]:
         found = []
@@ -437,10 +487,10 @@ class TransposeNode(Node):
         block, owned = self.child.dense(self._down(index))
         return numpy.transpose(block, self.axes), owned
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        block = self.child.compressed(self._down(index))
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
         if self.axes == (0, 1):
-            return block
+            return self.child.compressed(self._down(index), by_column)
+        block = self.child.compressed(self._down(index), None if by_column is None else not by_column)
         return block._replace(by_column=not block.by_column, shape=block.shape[::-1])
 
     def ticks(self) -> list[Array]:
@@ -494,8 +544,8 @@ class CastNode(_Isometric):
         block, owned = self.child.dense(index)
         return block.astype(self.dtype, copy=False), owned or block.dtype != self.dtype
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        block = self.child.compressed(index)
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        block = self.child.compressed(index, by_column)
         return block._replace(values=block.values.astype(self.dtype, copy=False))
 
 
@@ -522,8 +572,8 @@ class UnaryNode(_Isometric):
         block, owned = self.child.dense(index)
         return self._apply(block, owned), True
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        block = self.child.compressed(index)
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        block = self.child.compressed(index, by_column)
         return block._replace(values=self._apply(block.values, True))
 
 
@@ -568,8 +618,8 @@ class ArgumentNode(_Isometric):
             value = value.reshape([-1 if axis == self._along else 1 for axis in range(block.ndim)])
         return self._apply(block, value, owned), True
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        block = self.child.compressed(index)
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        block = self.child.compressed(index, by_column)
         value = self._value
         if self._along is not None:
             value = taken(value, index[self._along])
@@ -621,10 +671,9 @@ class BinaryNode(Node):
         (left, owns_left), (right, owns_right) = (child.dense(index) for child in self._children)
         return self._apply(left, right, owns_left, owns_right), True
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
-        left, right = (child.compressed(index) for child in self._children)
-        if left.by_column != right.by_column:
-            right = right.turned()
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
+        left = self._children[0].compressed(index, by_column)
+        right = self._children[1].compressed(index, left.by_column)
         if numpy.array_equal(left.pointers, right.pointers) and numpy.array_equal(left.indices, right.indices):
             return left._replace(values=self._apply(left.values, right.values, True, True))
         # Positions from 1 on, of which the sum tells both.
@@ -637,7 +686,8 @@ class BinaryNode(Node):
         second, first = numpy.divmod(both.data, factor)
         values = self._apply(_or_zero(left.values, first), _or_zero(right.values, second), True, True)
         index_dtype = both.indices.dtype
-        return Compressed(both.indptr.astype(index_dtype), both.indices, values, left.by_column, left.shape)
+        ordered = left.canonical and right.canonical
+        return Compressed(both.indptr.astype(index_dtype), both.indices, values, left.by_column, left.shape, ordered)
 
     def _main(self) -> Node:
         """The one whose chunks matter."""
@@ -745,22 +795,25 @@ class CombineNode(Node):
             block[(slice(None),) * self.along + (as_slice(places),)] = part.dense(down)[0]
         return block, True
 
-    def compressed(self, index: Sequence[Index]) -> Compressed:
+    def compressed(self, index: Sequence[Index], by_column: bool | None = None) -> Compressed:
         split = self._split(index[self.along])
         down = list(index)
         if len(split) == 1:
             part, _, down[self.along] = split[0]
-            return part.compressed(down)
-        blocks, order = [], []
+            return part.compressed(down, by_column)
+        blocks: list[Compressed] = []
+        order = []
         for part, places, positions in split:
             down[self.along] = positions
-            blocks.append(part.compressed(down))
+            blocks.append(part.compressed(down, by_column))
+            by_column = blocks[0].by_column
             order.append(places)
         if not blocks:
-            by_column = self.compressed_along(1) >= self.compressed_along(0)
+            if by_column is None:
+                by_column = self.compressed_along(1) >= self.compressed_along(0)
             rows, columns = (len(positions) for positions in index)
             pointers = numpy.zeros((columns if by_column else rows) + 1, numpy.int32)
-            return Compressed(pointers, pointers[:0], numpy.empty(0, self.dtype), by_column, (rows, columns))
+            return Compressed(pointers, pointers[:0], numpy.empty(0, self.dtype), by_column, (rows, columns), True)
         block = _joined(blocks, self.along)
         placed = numpy.concatenate(order)
         if bool((placed[1:] > placed[:-1]).all()):
@@ -802,6 +855,17 @@ def compiled(tree: Any) -> Node:
         return compiled(tree.seed)
     node = _compiled(tree)
     return Leaf(tree, masked=True, structure=node) if has_mask(tree) else node
+
+
+def children(tree: Any) -> list[Any]:
+    """What a delayed array or operation is made of; nothing of a seed."""
+    if isinstance(tree, BinaryIsometricOp):
+        return [tree.left, tree.right]
+    if isinstance(tree, Combine):
+        return list(tree.seeds)
+    if isinstance(tree, DelayedArray | DelayedOp):
+        return [tree.seed] if hasattr(tree, "seed") else []
+    return []
 
 
 def _compiled(tree: Any) -> Node:
@@ -973,13 +1037,13 @@ def _taken(block: Compressed, axis: int, positions: Array) -> Compressed:
     moved = matrix[positions, :] if along_compressed else matrix[:, positions]
     shape = list(block.shape)
     shape[axis] = len(positions)
-    return block.moved(moved.tocsr(), block.by_column, (shape[0], shape[1]))
+    canonical = block.canonical and (along_compressed or bool((positions[1:] > positions[:-1]).all()))
+    return block.moved(moved.tocsr(), block.by_column, (shape[0], shape[1]), canonical)
 
 
 def _joined(blocks: Sequence[Compressed], along: int) -> Compressed:
-    """Blocks one behind the other, along an axis."""
+    """Blocks one behind the other, along an axis, all compressed along the same one."""
     by_column = blocks[0].by_column
-    blocks = [block if block.by_column == by_column else block.turned() for block in blocks]
     matrices, before = [], 0
     for block in blocks:
         matrix = block.positions().astype(numpy.int64)
@@ -992,4 +1056,7 @@ def _joined(blocks: Sequence[Compressed], along: int) -> Compressed:
     shape[along] = sum(block.shape[along] for block in blocks)
     values = numpy.concatenate([block.values for block in blocks])[joined.data]
     index_dtype = joined.indices.dtype
-    return Compressed(joined.indptr.astype(index_dtype), joined.indices, values, by_column, (shape[0], shape[1]))
+    canonical = all(block.canonical for block in blocks)
+    return Compressed(
+        joined.indptr.astype(index_dtype), joined.indices, values, by_column, (shape[0], shape[1]), canonical
+    )
