@@ -20,7 +20,7 @@ import numpy
 import pytest
 import scipy.sparse
 import scranpy
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import filebackedarray
@@ -132,56 +132,18 @@ def doubles(tmp_path_factory: pytest.TempPathFactory) -> list[filebackedarray.Fi
     return [csc, csr, filebackedarray.Hdf5DualSparseMatrix(csc, csr), filebackedarray.Hdf5DenseArray(path, "dense")]
 
 
-_INEXACT = ("log1p", "expm1", "exp", "arctan", "power")
-_KEEPS_LAST_BITS = (None, "multiply", "divide", "true_divide", "abs", "absolute")
-
-
-def values_of(tree: Any) -> numpy.ndarray:
-    return numpy.asarray(filebackedarray.FileBackedArray(tree))
-
-
-def is_as_in_numpy(tree: Any) -> bool:
-    """Whether mattress has numpy's arithmetic for a tree: docs/biocpy.md says where it has not."""
-    operation, children = getattr(tree, "operation", None), _mattress._children(tree)
-    if tree.dtype not in (numpy.float64, numpy.bool_) or operation == "floor_divide":
-        return False
-    if tree.dtype == numpy.bool_ and operation == "add":
-        return False
-    # numpy's functions of booleans are of half precision.
-    if isinstance(tree, delayedarray.UnaryIsometricOpSimple) and tree.seed.dtype == numpy.bool_:
-        return False
-    if operation == "remainder" and not all(numpy.isfinite(values_of(child)).all() for child in children):
-        return False
-    # What a sparse matrix does not store is a positive zero.
-    if operation in ("divide", "true_divide", "power"):
-        zeros = [values[values == 0] for values in map(values_of, children)]
-        if any(numpy.signbit(zero).any() for zero in zeros):
-            return False
-    return all(map(is_as_in_numpy, children))
-
-
-def is_stable(tree: Any, at_the_end: bool = True) -> bool:
-    """Whether the last bits of logarithms and powers, which are not the same everywhere, stay in the last bits."""
-    operation = getattr(tree, "operation", None)
-    if operation in _INEXACT and not at_the_end:
-        return False
-    at_the_end &= operation in _KEEPS_LAST_BITS and not isinstance(tree, delayedarray.Round)
-    return all(is_stable(child, at_the_end) for child in _mattress._children(tree))
-
-
 @given(data=st.data())
 def test_random_trees(doubles: list[filebackedarray.FileBackedArray], data: st.DataObject) -> None:
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         tree = data.draw(trees(doubles))
-        assume(is_as_in_numpy(tree) and is_stable(tree))
-        want = numpy.asarray(tree)
+        want = numpy.asarray(tree).astype("f8")
         got = mattress.initialize(tree, _unknown_action="warn", memory_budget=data.draw(st.sampled_from([None, -1])))
         assert got.shape == want.shape
         numpy.testing.assert_allclose(numpy.asarray(got), want, rtol=1e-12)
         for threads in (1, 2):
             sums = got.row_sums(num_threads=threads)
-            numpy.testing.assert_allclose(sums, numpy.asarray(got).sum(axis=1), rtol=1e-9)
+            numpy.testing.assert_allclose(sums, want.sum(axis=1), rtol=1e-9, atol=1e-9)
 
 
 def test_seeds(pair: tuple[Any, numpy.ndarray]) -> None:
@@ -466,7 +428,7 @@ def run_example(*arguments: str) -> str:
     command = [sys.executable, str(EXAMPLE), *arguments, "--threads", "2", "--compare"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the results are those in memory, to the last bit" in done.stdout
+    assert "\nthe results are those in memory\n" in done.stdout
     assert "clusters of" in done.stdout
     return done.stdout
 
@@ -505,14 +467,9 @@ def test_scranpy_on_other_layouts(tmp_path: Path, layout: str) -> None:
             counts = counts.toarray()
             x = filebackedarray.Hdf5DenseArray(path, "dense", native_order=True)
         expected, found = [scranpy_workflow.workflow(matrix, range(10), 2, top=300) for matrix in (counts, x)]
-        if layout == "dense":
-            # The columns that numpy takes are in another memory order than ours, so that sums are rounded differently.
-            assert numpy.allclose(found.variances, expected.variances, rtol=1e-12, atol=0)
-            assert numpy.allclose(found.components, expected.components, rtol=0, atol=1e-9)
-            found = found._replace(variances=expected.variances, components=expected.components)
-        print(found.same(expected))
+        print(found.differences(expected))
     """
-    assert run_python(code, EXAMPLE.parent, tmp_path / "a.h5", layout, timeout=60).endswith("True\n")
+    assert run_python(code, EXAMPLE.parent, tmp_path / "a.h5", layout, timeout=60).endswith("[]\n")
 
 
 def test_scranpy_on_a_real_file() -> None:

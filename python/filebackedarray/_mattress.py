@@ -3,8 +3,8 @@
 mattress asks its generic ``initialize`` for each operation and leaf of a delayed tree. What it does not know is read
 through Python from the threads of C++. Those of scranpy wait for ever for the GIL, which the function that started them
 holds (scranpy includes scran's headers before mattress.h, which would have them let go of it). So nothing of this
-package gets there. Matrices are loaded, in one parallel read, into what mattress knows: scipy's compressed matrices and
-numpy's arrays; over temporary files if they are too large. A tree with an operation that it does not know is evaluated.
+package gets there: a tree with one of our seeds in it is evaluated, as for all others who ask for its values, and is
+loaded into what mattress knows: scipy's compressed matrices and numpy's arrays; over temporary files if too large.
 
 Imported with the package if mattress is installed, so that it does not matter which of the two is imported first.
 """
@@ -24,8 +24,7 @@ import numpy.typing
 
 from . import _scratch
 from ._budget import get_memory_budget
-from ._elementwise import Elementwise
-from ._trees import Compressed, Index, Node, compiled
+from ._trees import Compressed, Index, Node, children, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrixSeed
@@ -33,9 +32,6 @@ from .ReshapedHdf5ArraySeed import ReshapedHdf5ArraySeed
 
 Array = numpy.typing.NDArray[Any]
 
-_delayed = mattress.initialize.dispatch(delayedarray.DelayedArray)
-_subset = mattress.initialize.dispatch(delayedarray.Subset)
-_round = mattress.initialize.dispatch(delayedarray.Round)
 _unknown = mattress.initialize.dispatch(object)
 
 seeds: dict[type, Callable[[Any], Any]] = {}
@@ -67,18 +63,15 @@ def initialize(
     x: Any,
     _unknown_action: str = "message",
     memory_budget: int | None = None,
-    _may_be_mapped: bool | None = None,
     **kwargs: Any,
 ) -> mattress.InitializedMatrix:
-    """See :py:func:`mattress.initialize`: load a matrix, or a part of it.
+    """See :py:func:`mattress.initialize`: load a matrix that is evaluated.
 
     Args:
         x: A seed, or operations on some.
         _unknown_action: What mattress should do about matrices that it does not know; "error" makes an error of a
             matrix that is too large, too.
         memory_budget: Bytes that the loaded matrix may take; :py:func:`get_memory_budget` if None.
-        _may_be_mapped: What ``_unknown_action`` says about matrices that are too large, where it was given for a tree
-            that this one is a part of.
         kwargs: Nothing else is known here; mattress's own methods ignore them as well.
 
     Returns:
@@ -92,6 +85,8 @@ def initialize(
         OSError: If it is too large for the folder of temporary files, too.
         IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
     """
+    while isinstance(x, delayedarray.DelayedArray):
+        x = x.seed
     tree = _with_ours(x)
     if tree is None:
         if not _has_ours(x):
@@ -111,7 +106,7 @@ def initialize(
         f"loading a matrix of {shape[0]} x {shape[1]} takes {plan.needed} bytes, more than the budget of {budget}"
         " (set by filebackedarray.set_memory_budget)"
     )
-    if _may_be_mapped is False or (_may_be_mapped is None and _unknown_action == "error"):
+    if _unknown_action == "error":
         raise NotImplementedError(message)
     folder = _scratch.folder(plan.needed)
     warnings.warn(
@@ -130,19 +125,8 @@ def _ours(x: Any) -> tuple[bool, Any]:
     return False, None
 
 
-def _children(tree: Any) -> list[Any]:
-    """What an operation is on."""
-    if isinstance(tree, delayedarray.BinaryIsometricOp):
-        return [tree.left, tree.right]
-    if isinstance(tree, delayedarray.Combine | Elementwise):
-        return list(tree.seeds)
-    if isinstance(tree, delayedarray.DelayedArray | delayedarray.DelayedOp):
-        return [tree.seed] if hasattr(tree, "seed") else []
-    return []
-
-
 def _has_ours(tree: Any) -> bool:
-    return _ours(tree)[1] is not None or any(map(_has_ours, _children(tree)))
+    return _ours(tree)[1] is not None or any(map(_has_ours, children(tree)))
 
 
 def _with_ours(tree: Any) -> Any:
@@ -190,13 +174,8 @@ class _Plan(NamedTuple):
         return block.view(self.dtype)
 
     def _block(self, index: tuple[Index, ...]) -> Compressed:
-        block = self.node.compressed(index)
-        if block.by_column != (self.axis == 1):
-            block = block.turned()
         # A subset may have put rows (or columns) in another order; mattress wants theirs increasing.
-        matrix = self._matrix(block)
-        matrix.sort_indices()
-        return block._replace(pointers=matrix.indptr, indices=matrix.indices, values=matrix.data)
+        return self.node.compressed(index, self.axis == 1).ordered()
 
     def _matrix(self, block: Compressed) -> Any:
         # Of the very types that mattress knows, and not only of equal ones.
@@ -234,12 +213,12 @@ def _native(dtype: numpy.dtype[Any]) -> numpy.dtype[Any]:
 
 def _lengths(tree: Any, axis: int) -> Array:
     """Number of stored elements of each column (or row), with nothing of them left out."""
-    children = _children(tree)
-    if not children:
+    below = children(tree)
+    if not below:
         return compiled(tree).stored(axis)
     if isinstance(tree, delayedarray.Transpose):
         return _lengths(tree.seed, tree.perm[axis])
-    lengths = [_lengths(child, axis) for child in children]
+    lengths = [_lengths(child, axis) for child in below]
     if isinstance(tree, delayedarray.Subset):
         return lengths[0][numpy.asarray(tree.subset[axis], dtype=numpy.intp)]
     if isinstance(tree, delayedarray.Combine) and tree.along == axis:
@@ -247,29 +226,14 @@ def _lengths(tree: Any, axis: int) -> Array:
     return numpy.asarray(numpy.sum(lengths, axis=0))
 
 
-def _initialize_delayed(
-    x: Any, _unknown_action: str = "message", _may_be_mapped: bool | None = None, **kwargs: Any
-) -> mattress.InitializedMatrix:
-    """A delayed array. Where anything fails, mattress would read it through Python."""
-    if not _has_ours(x):
-        return _delayed(x, _unknown_action=_unknown_action, **kwargs)
-    if _may_be_mapped is None:
-        _may_be_mapped = _unknown_action != "error"
-    try:
-        return mattress.initialize(x.seed, _unknown_action="error", _may_be_mapped=_may_be_mapped, **kwargs)
-    except (NotImplementedError, RuntimeError, TypeError):
-        # Most likely there is something in it that mattress does not know; if not, this fails for the same reason.
-        return initialize(x.seed, _may_be_mapped=_may_be_mapped, **kwargs)
+def _method(kind: type) -> Callable[..., mattress.InitializedMatrix]:
+    """What is to be done about a kind of delayed array or operation: nothing new, where there is no seed of ours."""
+    theirs = mattress.initialize.dispatch(kind)
 
+    def method(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
+        return initialize(x, **kwargs) if _has_ours(x) else theirs(x, **kwargs)
 
-def _initialize_part(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
-    """A subset: only what it takes is read. Of anything else, as mattress does it."""
-    return _subset(x, **kwargs) if _with_ours(x) is None else initialize(x, **kwargs)
-
-
-def _initialize_rounded(x: Any, **kwargs: Any) -> mattress.InitializedMatrix:
-    """Half to even, as numpy does; mattress would go away from zero."""
-    return initialize(x, **kwargs) if _has_ours(x) else _round(x, **kwargs)
+    return method
 
 
 def _itself(seed: Any) -> Any:
@@ -278,8 +242,9 @@ def _itself(seed: Any) -> Any:
 
 for _kind in (Hdf5DenseArraySeed, Hdf5CompressedSparseMatrixSeed, Hdf5DualSparseMatrixSeed, ReshapedHdf5ArraySeed):
     register(_kind, _itself)
-mattress.initialize.register(delayedarray.DelayedArray, _initialize_delayed)
-mattress.initialize.register(delayedarray.Subset, _initialize_part)
-mattress.initialize.register(delayedarray.Round, _initialize_rounded)
-# A conversion, which mattress does not know.
-mattress.initialize.register(delayedarray.Cast, initialize)
+for _kind in (
+    *(delayedarray.DelayedArray, delayedarray.Subset, delayedarray.Transpose, delayedarray.Combine, delayedarray.Cast),
+    *(delayedarray.Round, delayedarray.UnaryIsometricOpSimple, delayedarray.UnaryIsometricOpWithArgs),
+    delayedarray.BinaryIsometricOp,
+):
+    mattress.initialize.register(_kind, _method(_kind))
