@@ -859,13 +859,11 @@ def compiled(tree: Any) -> Node:
 
 def children(tree: Any) -> list[Any]:
     """What a delayed array or operation is made of; nothing of a seed."""
+    if not isinstance(tree, DelayedArray | DelayedOp):
+        return []
     if isinstance(tree, BinaryIsometricOp):
         return [tree.left, tree.right]
-    if isinstance(tree, Combine):
-        return list(tree.seeds)
-    if isinstance(tree, DelayedArray | DelayedOp):
-        return [tree.seed] if hasattr(tree, "seed") else []
-    return []
+    return list(tree.seeds) if hasattr(tree, "seeds") else [tree.seed] if hasattr(tree, "seed") else []
 
 
 def _compiled(tree: Any) -> Node:
