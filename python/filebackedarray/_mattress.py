@@ -24,6 +24,7 @@ import numpy.typing
 
 from . import _scratch
 from ._budget import get_memory_budget
+from ._elementwise import Elementwise
 from ._trees import Compressed, Index, Node, children, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
@@ -245,6 +246,6 @@ for _kind in (Hdf5DenseArraySeed, Hdf5CompressedSparseMatrixSeed, Hdf5DualSparse
 for _kind in (
     *(delayedarray.DelayedArray, delayedarray.Subset, delayedarray.Transpose, delayedarray.Combine, delayedarray.Cast),
     *(delayedarray.Round, delayedarray.UnaryIsometricOpSimple, delayedarray.UnaryIsometricOpWithArgs),
-    delayedarray.BinaryIsometricOp,
+    *(delayedarray.BinaryIsometricOp, Elementwise),
 ):
     mattress.initialize.register(_kind, _method(_kind))
