@@ -815,7 +815,7 @@ def test_a_file_of_which_everything_ends_the_process(monkeypatch: pytest.MonkeyP
         _untrusted._START.replace("_worker.serve()", "_worker._CALLS['facts'] = lambda *_: os.abort()\n_worker.serve()")
         + "",
     )
-    monkeypatch.setattr(_untrusted, "_worker", None)
+    monkeypatch.setattr(_untrusted, "_idle", [])
     monkeypatch.setattr(_untrusted, "_START", "import os" + _untrusted._START)
     for command in ("ls", "check"):
         done = run(command, path, "--untrusted", "--json")

@@ -79,8 +79,8 @@ def worker(path: Path) -> Iterator[Callable[[], Any]]:
     Hdf5DenseArraySeed(path, "x", untrusted=True)
 
     def process() -> Any:
-        assert _untrusted._worker is not None
-        return _untrusted._worker._process
+        assert _untrusted._idle
+        return _untrusted._idle[-1]._process
 
     yield process
     # Those that a test stopped must not wait for ever.

@@ -38,9 +38,11 @@ __all__ = [
     "before_fork",
     "bind_snapshot",
     "check_dense",
+    "confine",
     "current_snapshot",
     "describe",
     "facts",
+    "file_of",
     "get_num_threads",
     "inspect",
     "limit_threads",
@@ -89,7 +91,20 @@ def reduce_dense(
 def check_dense(
     path: _Path, name: bytes, progress: _Progress | None = None
 ) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
-def only_this_file() -> None: ...
+def only_this_file() -> None:
+    """From now on, nothing in a file leads this process to another file, and no plugin is loaded."""
+
+def file_of(path: _Path) -> tuple[int, int]:
+    """Device and inode of the regular file that a path leads to, of which nothing is read."""
+
+def confine(path: _Path) -> tuple[tuple[int, int], bool, bool]:
+    """Keep this process from everything but reading a file, for good.
+
+    Returns:
+        Device and inode of the file; whether the system keeps the process from other files; and whether it keeps it
+        from the network, other programs and other processes.
+    """
+
 def limit_threads(threads: int | None) -> int | None: ...
 def before_fork() -> None: ...
 def after_fork() -> None: ...

@@ -2,7 +2,9 @@
 
 The engine's own code checks what it reads; libhdf5, which parses the metadata of a file, has crashed on damaged
 ones, and some of its faults are known as ways to run code. So for a file that is not trusted, all of that runs in a
-worker process with limits on memory and time, which follows no link to another file. Arrays come back over a pipe.
+worker process with limits on memory and time, which follows no link to another file, and which the system keeps from
+all other files where it can (see ``rust/src/confine.rs``). Each file has workers of its own, so that what one file does
+to a worker cannot get into what is read of another. Arrays come back over a pipe.
 
 The functions here have the signatures of :py:mod:`filebackedarray._core`.
 """
@@ -21,7 +23,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
@@ -42,6 +44,27 @@ SMALLEST = 1024
 MEMORY = 4 << 30
 """Bytes that a call may take beside its result."""
 
+MOST_WORKERS = 8
+"""Maximum number of worker processes; each takes about 40 MB, and an idle one makes room for another file's."""
+
+_PRIVATE = (
+    "HDF5_DRIVER",
+    "HDF5_DRIVER_CONFIG",
+    "HDF5_VOL_CONNECTOR",
+    "HDF5_PLUGIN_PATH",
+    "HDF5_PLUGIN_PRELOAD",
+    "HDF5_EXTFILE_PREFIX",
+    "HDF5_VDS_PREFIX",
+    "HDF5_EXT_PREFIX",
+)
+"""Environment variables with which libhdf5 opens other files or loads other code."""
+
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that keep numpy's libraries from starting threads, which confinement would not reach."""
+
+_ATTEMPTS = 3
+"""How many times a worker is started for a file that is replaced meanwhile."""
+
 _START = """
 import json, sys, types
 sys.path[:] = json.loads(sys.argv[1])
@@ -61,17 +84,36 @@ _ERRORS: dict[str, type[Exception]] = {
 _Array = numpy.typing.NDArray[Any]
 
 
-class _Worker:
-    """A process that reads, one call at a time. It lives until a call kills it, or its parent ends."""
+class Confined(NamedTuple):
+    """What the system keeps a worker from."""
 
-    def __init__(self) -> None:
+    files: bool
+    """All files but the one that it reads."""
+    calls: bool
+    """The network, other programs, other processes, and changes to files."""
+
+
+class _Worker:
+    """A process that reads one file, one call at a time. It lives until a call kills it, or its parent ends."""
+
+    def __init__(self, path: str) -> None:
         self._owner = os.getpid()
+        environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(sys.path), str(Path(__file__).parent)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**environment, **dict.fromkeys(_ONE_THREAD, "1")},
         )
+        answer, _ = self.call(path, SECONDS, {"path": path}, (), ())
+        if "error" in answer:
+            self.kill()
+            raise _error(answer)
+        self.confined = Confined(bool(answer["files"]), bool(answer["calls"]))
+        device, inode = answer["file"]
+        self.file = (int(device), int(inode))
+        """Of the file that it can read. The path may lead to another one later."""
 
     def usable(self) -> bool:
         """Not of another process that forked this one, and alive."""
@@ -150,9 +192,54 @@ class Patience:
     """How many did."""
 
 
-_lock = threading.Lock()
-_worker: _Worker | None = None
+_free = threading.Condition()
+_idle: list[_Worker] = []
+"""Workers that have nothing to do; the last one was used last."""
+_busy = 0
+"""Number of workers that are used, or being started."""
 _patience: Patience | None = None
+
+
+@contextlib.contextmanager
+def _worker(path: str, file: tuple[int, int]) -> Iterator[_Worker]:
+    """Have a worker for a file, as long as the body runs."""
+    global _busy
+    found: _Worker | None = None
+    while found is None:
+        surplus: _Worker | None = None
+        with _free:
+            _idle[:] = [worker for worker in _idle if worker.usable()]
+            found = next((worker for worker in reversed(_idle) if worker.file == file), None)
+            if found is not None:
+                _idle.remove(found)
+            elif _busy >= MOST_WORKERS:
+                _free.wait()
+                continue
+            elif _busy + len(_idle) >= MOST_WORKERS:
+                surplus = _idle.pop(0)
+            _busy += 1
+        try:
+            if surplus is not None:
+                surplus.kill()
+            if found is None:
+                found = _Worker(path)
+        except BaseException:
+            _finished(None)
+            raise
+    try:
+        yield found
+    finally:
+        _finished(found)
+
+
+def _finished(worker: _Worker | None) -> None:
+    """Count a worker as no longer busy, and keep it if there is one that works still."""
+    global _busy
+    with _free:
+        _busy -= 1
+        if worker is not None and worker.usable():
+            _idle.append(worker)
+        _free.notify()
 
 
 @contextlib.contextmanager
@@ -174,9 +261,9 @@ def patience(most: int) -> Iterator[Patience]:
 
 
 def _after_fork() -> None:
-    # Another thread may have held the lock; and the worker is the parent's.
-    global _lock, _worker
-    _lock, _worker = threading.Lock(), None
+    # Another thread may have held the lock; and the workers are the parent's.
+    global _free, _idle, _busy
+    _free, _idle, _busy = threading.Condition(), [], 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -197,7 +284,6 @@ def _call(
 
     It has memory and time for a result of `expected` bytes, and time to go through `decoded` ones.
     """
-    global _worker
     path = os.path.abspath(path)  # The worker stays in the folder in which it was started.
     expected = min(expected, machine_memory() or expected)
     size = expected
@@ -212,23 +298,32 @@ def _call(
         "memory": MEMORY + 3 * expected,
         **arguments,
     }
-    with _lock:
-        if _patience is not None and _patience.ended >= _patience.most:
-            raise EndedError(f"not read, since {path!r} ended {_patience.ended} processes that read it")
-        if _worker is None or not _worker.usable():
-            _worker = _Worker()
+    if _patience is not None and _patience.ended >= _patience.most:
+        raise EndedError(f"not read, since {path!r} ended {_patience.ended} processes that read it")
+    for attempt in range(_ATTEMPTS):
+        # Its errors are those of a file that cannot be opened, for which no process is needed.
+        file = _core.file_of(path)
         try:
-            answer, results = _worker.call(path, SECONDS + size / BYTES_PER_SECOND, message, arrays, outputs)
+            with _worker(path, file) as worker:
+                answer, results = worker.call(path, SECONDS + size / BYTES_PER_SECOND, message, arrays, outputs)
         except EndedError:
             if _patience is not None:
                 _patience.ended += 1
             raise
+        # A worker cannot open the file that has been put in the place of its own.
+        if answer.get("error") != "PermissionError" or attempt == _ATTEMPTS - 1 or _core.file_of(path) == file:
+            break
     snapshot, state = _core.current_snapshot(), answer["state"]
     if snapshot is not None and state is not None:
         snapshot.note(path, [int(number) for number in state])
     if "error" in answer:
-        raise _ERRORS.get(answer["error"], OSError)(*answer["message"])
+        raise _error(answer)
     return answer, results
+
+
+def _error(answer: dict[str, Any]) -> Exception:
+    """The exception that a worker had."""
+    return _ERRORS.get(answer["error"], OSError)(*answer["message"])
 
 
 def _split(axes: Sequence[Any]) -> tuple[list[Any], list[_Array]]:

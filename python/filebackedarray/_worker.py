@@ -1,6 +1,7 @@
-"""The other side of :py:mod:`filebackedarray._untrusted`: a process that reads for its parent until it is gone.
+"""The other side of :py:mod:`filebackedarray._untrusted`: a process that reads one file for its parent.
 
-It is started without the package's ``__init__``, and needs numpy only.
+It is started without the package's ``__init__``, and needs numpy only. Whatever it needs it imports and opens before it
+reads the file: afterwards it can open nothing else (``confine`` in ``rust/src/confine.rs``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy
 
 from . import _core, _frames
+
+if sys.platform != "win32":
+    import resource
 
 Answer = tuple[dict[str, Any], Sequence[_frames.Array]]
 
@@ -138,25 +141,34 @@ _CALLS: dict[str, Callable[[dict[str, Any], Sequence[_frames.Array]], Answer]] =
 }
 
 
-def _limit(memory: int) -> None:
-    """Let no call take more than so many bytes beyond what the process has now. Linux only."""
-    if sys.platform != "linux":
-        return
-    import resource
+class _Memory:
+    """The limit on how much memory a call may take beyond what the process has now. Linux only."""
 
-    used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
+    def __init__(self) -> None:
+        self._used = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+
+    def limit(self, memory: int) -> None:
+        """Let no call take more than so many bytes."""
+        if self._used is None:
+            return
+        used = int(os.pread(self._used, 1024, 0).split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = used + memory
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def _give_up_rights() -> None:
-    _core.only_this_file()
+def _give_up_rights(path: str) -> dict[str, Any]:
+    """Keep what happens in this process from everything but a file."""
     # The parent decides what Ctrl-C means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
-        import resource
-
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _core.only_this_file()
+    # Looks for the limits of the control group, in files that cannot be opened afterwards.
+    _core.get_num_threads()
+    file, files, calls = _core.confine(path)
+    return {"file": file, "files": files, "calls": calls}
 
 
 def serve() -> None:
@@ -165,7 +177,13 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     calls = sys.stdin.buffer
-    _give_up_rights()
+    memory = _Memory()
+    try:
+        confined = _give_up_rights(_frames.read(calls)["path"])
+    except Exception as error:
+        _frames.write(answers, {"error": _exception(error), "message": _arguments(error)})
+        return
+    _frames.write(answers, confined)
     while True:
         try:
             message = _frames.read(calls)
@@ -180,7 +198,7 @@ def serve() -> None:
         results: Sequence[_frames.Array] = ()
         try:
             _core.set_num_threads(message["threads"])
-            _limit(message["memory"])
+            memory.limit(message["memory"])
             answer, results = _CALLS[message["call"]](message, arrays)
         except Exception as error:
             answer = {"error": _exception(error), "message": _arguments(error)}

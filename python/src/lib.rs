@@ -294,6 +294,19 @@ fn only_this_file() {
     filebackedarray::only_this_file();
 }
 
+/// Which file a path leads to, of which nothing is read.
+#[pyfunction]
+fn file_of(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64)> {
+    py.detach(|| filebackedarray::file_of(&path)).map_err(raise)
+}
+
+/// Keeps this process from everything but reading a file; what the system offers for that.
+#[pyfunction]
+fn confine(path: PathBuf) -> PyResult<((u64, u64), bool, bool)> {
+    let confined = filebackedarray::confine(&path).map_err(raise)?;
+    Ok((confined.file, confined.files, confined.calls))
+}
+
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
@@ -304,9 +317,9 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, check_dense, facts, get_num_threads, inspect, limit_threads,
-        multiply_dense, only_this_file, read_dense, read_path, read_strings, reduce_dense, set_cache_budget,
-        set_num_threads,
+        SparseMatrix, after_fork, before_fork, check_dense, confine, facts, file_of, get_num_threads,
+        inspect, limit_threads, multiply_dense, only_this_file, read_dense, read_path, read_strings,
+        reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

@@ -118,6 +118,11 @@ impl Identity {
         [self.modified, self.changed].into_iter().filter_map(remaining).max().unwrap_or_default()
     }
 
+    /// Which file it is, in whatever state: its device and inode.
+    pub fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Size of the file in bytes.
     pub fn length(&self) -> u64 {
         self.length

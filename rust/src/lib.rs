@@ -10,6 +10,7 @@
 pub mod benching;
 mod cache;
 mod chunks;
+mod confine;
 mod dataset;
 mod element;
 mod error;
@@ -43,6 +44,7 @@ mod hdf5;
 mod scatter;
 
 pub use cache::set_budget as set_cache_budget;
+pub use confine::{Confined, confine};
 pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
@@ -52,3 +54,4 @@ pub use object::{Attribute, Field, Kind as ObjectKind, Member, Object, Values};
 pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};
 pub use selection::Axis;
 pub use snapshot::{Content, Snapshot, bind_snapshot, current_snapshot};
+pub use source::file_of;

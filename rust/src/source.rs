@@ -44,6 +44,14 @@ pub struct Source {
     calls: std::sync::atomic::AtomicUsize,
 }
 
+/// Which file a path leads to: its device and inode. Nothing of it is read.
+///
+/// # Errors
+/// As [`Source::open`].
+pub fn file_of(path: &Path) -> Result<(u64, u64)> {
+    Ok(Source::open(path)?.identity().file())
+}
+
 impl Source {
     /// Opens a regular file; never waits for a FIFO or the like.
     ///
@@ -66,6 +74,12 @@ impl Source {
             #[cfg(test)]
             calls: std::sync::atomic::AtomicUsize::new(0),
         })
+    }
+
+    /// The open file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// The path that it was opened by.

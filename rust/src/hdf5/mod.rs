@@ -47,12 +47,14 @@ pub use read::Reader;
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
 use crate::origin::Origin;
-use access::Access;
+use access::{Access, Opening};
 use id::Id;
 use others::with_others;
 
 /// The right to call libhdf5.
 pub(crate) struct Library {
+    // Before the lock, since fields are dropped in their order.
+    _opening: Opening,
     _lock: MutexGuard<'static, bool>,
 }
 
@@ -73,7 +75,7 @@ impl Library {
             }
             *lock = true;
         }
-        Self { _lock: lock }
+        Self { _opening: Opening::nothing(), _lock: lock }
     }
 
     /// The identifier, or the library's error about `place`.
@@ -112,7 +114,7 @@ impl Library {
     }
 
     fn error(&self, place: &Place) -> Error {
-        Error::Unreadable { place: place.clone(), message: self.failure().to_string() }
+        self.failure().about(place)
     }
 }
 
@@ -131,18 +133,27 @@ struct Failure {
 impl Failure {
     /// The error that it is when values are read.
     fn reading(&self, place: &Place) -> Error {
-        let place = place.clone();
         // As `H5Z_pipeline` words it; the sources of a virtual dataset may have filters that nobody knew of.
         match self.messages.iter().find(|message| message.starts_with("required filter")) {
             Some(message) => Error::Filter {
-                place,
+                place: place.clone(),
                 message: format!(
                     "libhdf5 says that {message}; a plugin for it may be put into a folder that HDF5_PLUGIN_PATH \
                      names, and 'pip install hdf5plugin' brings many"
                 ),
             },
-            None => Error::Unreadable { place, message: self.to_string() },
+            None => self.about(place),
         }
+    }
+
+    /// The error that it is otherwise.
+    fn about(&self, place: &Place) -> Error {
+        // As `strerror` words it: it wanted to open another file, which it may not.
+        if access::only_this() && self.messages.iter().any(|message| message.contains("Too many open files"))
+        {
+            return access::elsewhere(place);
+        }
+        Error::Unreadable { place: place.clone(), message: self.to_string() }
     }
 }
 
@@ -248,6 +259,7 @@ fn find<'lib>(
 fn open_file<'lib>(library: &'lib Library, path: &Path) -> Result<Id<'lib>> {
     let place = Place::file(path);
     let c_path = path_to_c(path)?;
+    let _opening = Opening::one_file();
     // SAFETY: under the lock; a C string.
     let mut file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
     if file < 0 {
