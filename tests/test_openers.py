@@ -264,6 +264,37 @@ def test_h5ad_before_0_7(tmp_path: Path, untrusted: bool) -> None:
     check(open_array(path, "raw.X", untrusted=untrusted), matrices["raw.X"].dense().T, GENES, CELLS)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        numpy.arange(4),
+        numpy.arange(4, dtype=">i2"),
+        numpy.arange(4) / 2,
+        numpy.arange(4) > 1,
+        numpy.array(list("abcd"), "S"),
+    ],
+    ids=["integers", "big-endian", "floats", "booleans", "strings"],
+)
+@pytest.mark.parametrize("how", ["compound", "column", "categorical", "nullable"])
+def test_an_index_of_any_type(tmp_path: Path, index: numpy.ndarray, how: str, untrusted: bool) -> None:
+    path = tmp_path / "a.h5ad"
+    with h5py.File(path, "w") as handle:
+        handle["X"] = numpy.zeros((4, 3))
+        if how == "compound":
+            handle["obs"] = numpy.rec.fromarrays([index, numpy.arange(4.0)], names="index,n")
+        else:
+            obs = frame(handle, "obs")
+            if how == "column":
+                obs["_index"] = index
+            elif how == "categorical":
+                obs["_index/codes"], obs["_index/categories"] = numpy.arange(4, dtype="i1"), index
+            else:
+                obs["_index/values"], obs["_index/mask"] = index, numpy.zeros(4, bool)
+        frame(handle, "var")["_index"] = ["x", "y", "z"]
+    names = H5adMatrix(path, untrusted=untrusted).column_names
+    assert names.tolist() == pandas.Index(text_of(index) if index.dtype.kind == "S" else index).astype(str).tolist()
+
+
 def frame(handle: h5py.File, name: str, index: str = "_index") -> h5py.Group:
     group = handle.create_group(name)
     group.attrs["_index"] = index

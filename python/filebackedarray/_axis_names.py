@@ -85,7 +85,7 @@ class _Reader:
             if not frame.fields:
                 return None
             first = frame.fields[0][0]
-            return _strings(_contents.read_field(self._path, frame.name, first, untrusted=self._untrusted))
+            return _as_text(_contents.read_field(self._path, frame.name, first, untrusted=self._untrusted))
         named = self.attributes(frame.name, "_index").get("_index")
         # Which member it is has been said since anndata 0.7.
         for name in [named] if isinstance(named, str) else ["_index", "index"]:
@@ -108,7 +108,7 @@ class _Reader:
             values = self._vector(column)
             if categories and column.dtype is not None and column.dtype.kind in "iu":
                 return self._categorical(values, categories[0])
-            return values if values.dtype.kind == "U" else values.astype(numpy.str_)
+            return _as_text(values)
         parts = {
             part: found for part in ("codes", "categories", "values", "mask") if (found := self.find(f"{name}/{part}"))
         }
@@ -149,6 +149,11 @@ class _Reader:
         values = numpy.empty(dataset.shape, dataset.dtype)
         reader.read_dense(path, name, selection, dataset.dtype.str, values)
         return _strings([_text(value) for value in values.tolist()]) if dataset.dtype.kind == "S" else values
+
+
+def _as_text(values: numpy.typing.NDArray[Any]) -> Strings:
+    """Names as pandas makes them of an index that is not of strings."""
+    return values if values.dtype.kind == "U" else values.astype(numpy.str_)
 
 
 def _text(value: bytes) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
+import numpy.typing
 
 from ._engine import Described, engine
 from ._names import engine_name, engine_path
@@ -188,8 +189,10 @@ def attributes(path: str | os.PathLike[str], name: str, *wanted: str, untrusted:
     return result
 
 
-def read_field(path: str | os.PathLike[str], dataset: str, field: str, *, untrusted: bool = False) -> list[str]:
-    """One member of a dataset of compounds, whose values are strings, in C order.
+def read_field(
+    path: str | os.PathLike[str], dataset: str, field: str, *, untrusted: bool = False
+) -> numpy.typing.NDArray[Any]:
+    """Read one member of a dataset of compounds.
 
     Args:
         path: Path to the HDF5 file.
@@ -198,13 +201,16 @@ def read_field(path: str | os.PathLike[str], dataset: str, field: str, *, untrus
         untrusted: Whether the file may have been made to do damage.
 
     Returns:
-        The strings.
+        Its values in C order, in one dimension: numbers and booleans in the type of the file, strings as ``U``.
 
     Raises:
         FileNotFoundError, OSError: As :py:func:`describe`.
         KeyError: If there is no such dataset, or no such member.
-        TypeError: If the member does not hold strings.
+        TypeError: If the member holds neither numbers nor strings.
         MemoryError: If they are more than memory can hold.
     """
-    found = engine(untrusted).read_field(engine_path(path), engine_name(_absolute(dataset)), engine_name(field))
-    return [_text(value) for value in found]
+    name, member = engine_name(_absolute(dataset)), engine_name(field)
+    dtype, values = engine(untrusted).read_field(engine_path(path), name, member)
+    if isinstance(values, bytes):
+        return numpy.frombuffer(values, dtype)
+    return numpy.array([_text(value) for value in values], dtype=numpy.str_)

@@ -440,10 +440,11 @@ def attributes(path: str, name: bytes, wanted: Sequence[bytes]) -> list[Attribut
     ]
 
 
-def read_field(path: str, dataset: bytes, field: bytes) -> list[bytes]:
+def read_field(path: str, dataset: bytes, field: bytes) -> tuple[str, bytes | list[bytes]]:
     """See ``_core``."""
-    _, answer = _call("read_field", path, name=dataset.decode("latin-1"), field=field.decode("latin-1"))
-    return _strings(*answer)
+    answer, arrays = _call("read_field", path, name=dataset.decode("latin-1"), field=field.decode("latin-1"))
+    dtype = str(answer["dtype"])
+    return dtype, arrays[0].tobytes() if dtype else _strings(*arrays)
 
 
 class SparseMatrix:

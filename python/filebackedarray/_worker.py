@@ -105,7 +105,10 @@ def _strings(strings: Sequence[bytes]) -> Answer:
 
 
 def _read_field(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:
-    return _strings(_core.read_field(message["path"], _name(message["name"]), _name(message["field"])))
+    dtype, values = _core.read_field(message["path"], _name(message["name"]), _name(message["field"]))
+    if isinstance(values, bytes):
+        return {"dtype": dtype}, (numpy.frombuffer(values, numpy.uint8),)
+    return {"dtype": dtype}, _strings(values)[1]
 
 
 def _sparse_inspect(message: dict[str, Any], _: Sequence[_frames.Array]) -> Answer:

@@ -42,6 +42,22 @@ pub(crate) fn members<'py>(py: Python<'py>, path: PathBuf, group: &[u8]) -> PyRe
     PyList::new(py, members?)
 }
 
+/// Values of a member or an attribute: what kind they are, their dtype (empty if not numbers), and they.
+fn values<'py>(py: Python<'py>, values: &Values) -> PyResult<(&'static str, String, Bound<'py, PyAny>)> {
+    let strings = |values: &[Vec<u8>]| PyList::new(py, values.iter().map(|value| PyBytes::new(py, value)));
+    Ok(match values {
+        Values::Numbers(element, bytes) => {
+            ("numbers", element.to_string(), PyBytes::new(py, bytes).into_any())
+        }
+        Values::Strings(values) => ("strings", String::new(), strings(values)?.into_any()),
+        Values::References(names) => {
+            let names: PyResult<Vec<_>> = names.iter().map(|names| strings(names)).collect();
+            ("references", String::new(), PyList::new(py, names?)?.into_any())
+        }
+        Values::Other(what) => ("other", String::new(), what.into_pyobject(py)?.into_any()),
+    })
+}
+
 /// Names, what kind of values, shapes, dtypes (empty if not numbers) and values.
 #[pyfunction]
 pub(crate) fn attributes<'py>(
@@ -51,21 +67,10 @@ pub(crate) fn attributes<'py>(
     wanted: Vec<Vec<u8>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let attributes = py.detach(|| contents::attributes(&path, name, &wanted)).map_err(raise)?;
-    let strings = |values: &[Vec<u8>]| PyList::new(py, values.iter().map(|value| PyBytes::new(py, value)));
     let tuples: PyResult<Vec<_>> = attributes
         .iter()
         .map(|attribute| {
-            let (kind, dtype, values) = match &attribute.values {
-                Values::Numbers(element, bytes) => {
-                    ("numbers", element.to_string(), PyBytes::new(py, bytes).into_any())
-                }
-                Values::Strings(values) => ("strings", String::new(), strings(values)?.into_any()),
-                Values::References(names) => {
-                    let names: PyResult<Vec<_>> = names.iter().map(|names| strings(names)).collect();
-                    ("references", String::new(), PyList::new(py, names?)?.into_any())
-                }
-                Values::Other(what) => ("other", String::new(), what.into_pyobject(py)?.into_any()),
-            };
+            let (kind, dtype, values) = values(py, &attribute.values)?;
             let shape = PyTuple::new(py, &attribute.shape)?;
             Ok((PyBytes::new(py, &attribute.name), kind, shape, dtype, values))
         })
@@ -73,13 +78,15 @@ pub(crate) fn attributes<'py>(
     PyList::new(py, tuples?)
 }
 
+/// The dtype (empty if not numbers) and the values.
 #[pyfunction]
 pub(crate) fn read_field<'py>(
     py: Python<'py>,
     path: PathBuf,
     dataset: &[u8],
     field: &[u8],
-) -> PyResult<Bound<'py, PyList>> {
-    let strings = py.detach(|| contents::field(&path, dataset, field)).map_err(raise)?;
-    PyList::new(py, strings.iter().map(|string| PyBytes::new(py, string)))
+) -> PyResult<(String, Bound<'py, PyAny>)> {
+    let found = py.detach(|| contents::field(&path, dataset, field)).map_err(raise)?;
+    let (_, dtype, values) = values(py, &found)?;
+    Ok((dtype, values))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::hdf5;
-use crate::object::{Attribute, Member, Object};
+use crate::object::{Attribute, Member, Object, Values};
 use crate::reader::Request;
 
 /// What the object `name` of the file at `path` is.
@@ -33,11 +33,11 @@ pub fn attributes(path: &Path, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<At
     Request::run(path, |request| hdf5::attributes(request.origin(), name, wanted))
 }
 
-/// One member of the compounds that a dataset holds, as strings.
+/// One member of the compounds that a dataset holds: numbers or strings.
 ///
 /// # Errors
 /// As [`object`]; [`crate::Error::NotFound`] also when it is no dataset of compounds that have this member,
-/// [`crate::Error::ElementType`] when the member is no string, [`crate::Error::OutOfMemory`].
-pub fn field(path: &Path, dataset: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// [`crate::Error::ElementType`] when the member is neither numbers nor strings, [`crate::Error::OutOfMemory`].
+pub fn field(path: &Path, dataset: &[u8], field: &[u8]) -> Result<Values> {
     Request::run(path, |request| hdf5::field(request.origin(), dataset, field))
 }

@@ -23,7 +23,7 @@ use super::strings::{take_strings, unpadded};
 use super::{Library, element, find, open};
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
-use crate::object::{Field, Kind, Member, Object};
+use crate::object::{Field, Kind, Member, Object, Values};
 use crate::origin::Origin;
 
 /// No link takes less room in a file: its name has a character at least, and the rest of a message that says where
@@ -195,12 +195,12 @@ fn identity(library: &Library, object: &Id<'_>, place: &Place) -> Result<Vec<u8>
     Ok(token.to_vec())
 }
 
-/// Reads one member of the compounds of a dataset, which must be strings.
+/// Reads one member of the compounds of a dataset: numbers or strings.
 ///
 /// # Errors
-/// As [`object`]; [`Error::NotFound`] also when there is no such member, [`Error::ElementType`] when it is no
-/// string, [`Error::OutOfMemory`].
-pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// As [`object`]; [`Error::NotFound`] also when there is no such member, [`Error::ElementType`] when it is neither
+/// numbers nor strings, [`Error::OutOfMemory`].
+pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
     let library = Library::lock();
     let place = Place::dataset(origin.path(), name);
     let opened = open(&library, origin, name)?;
@@ -229,45 +229,52 @@ pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Vec<Vec<u8>>>
         })?;
         library.id(H5Tget_member_type(compound.get(), number), H5Tclose, &place)?
     };
-    let element = element::describe(&library, &member, &place)?.element;
+    let described = element::describe(&library, &member, &place)?;
+    let element = described.element;
     let count = extents(&library, &space, &place)?
         .map_or(Some(0), |shape| shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent)));
-    let no_memory = || Error::OutOfMemory(format!("{place}: no memory for its strings"));
+    let no_memory = || Error::OutOfMemory(format!("{place}: no memory for a member of its values"));
     let count = count.and_then(|count| usize::try_from(count).ok()).ok_or_else(no_memory)?;
-    let size = match element.kind() {
-        ElementKind::String => size_of::<*mut c_char>(),
-        ElementKind::Text(_) => element.size(),
+    let (size, datatype) = match element.kind() {
+        ElementKind::String => (size_of::<*mut c_char>(), member.get()),
+        _ if described.conversion.is_none() => (element.size(), member.get()),
         _ => {
-            let message =
-                format!("{place}: '{}' holds {element}, not strings", String::from_utf8_lossy(field));
-            return Err(Error::ElementType(message));
+            let field = String::from_utf8_lossy(field);
+            let message = format!("{place}: '{field}' holds {element} in a form that has no equivalent here");
+            let datatype = element::memory_type(element).ok_or(Error::ElementType(message))?;
+            (element.size(), datatype)
         }
     };
-    if count == 0 {
-        return Ok(Vec::new());
-    }
     let read = |buffer: *mut c_void| {
+        if count == 0 {
+            return Ok(());
+        }
         // SAFETY: under the lock; a compound of the one member, of which the buffer holds as many as the dataset.
         unsafe {
             let memory = library.id(H5Tcreate(H5T_class_t::H5T_COMPOUND, size), H5Tclose, &place)?;
-            library.check(H5Tinsert(memory.get(), c_field.as_ptr(), 0, member.get()), &place)?;
+            library.check(H5Tinsert(memory.get(), c_field.as_ptr(), 0, datatype), &place)?;
             let status = H5Dread(dataset, memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer);
             if status < 0 { Err(library.failure().reading(&place)) } else { Ok(()) }
         }
     };
-    if let ElementKind::Text(padding) = element.kind() {
-        let mut bytes: Vec<u8> = Vec::new();
-        let len = count.checked_mul(size).ok_or_else(no_memory)?;
-        bytes.try_reserve_exact(len).map_err(|_| no_memory())?;
-        bytes.resize(len, 0);
-        read(bytes.as_mut_ptr().cast())?;
-        return Ok(bytes.chunks_exact(size).map(|value| unpadded(value, padding).to_vec()).collect());
+    if element.kind() == ElementKind::String {
+        let mut pointers: Vec<*mut c_char> = Vec::new();
+        pointers.try_reserve_exact(count).map_err(|_| no_memory())?;
+        pointers.resize(count, std::ptr::null_mut());
+        let status = read(pointers.as_mut_ptr().cast());
+        // SAFETY: what libhdf5 wrote there, or nothing.
+        let strings = unsafe { take_strings(pointers) };
+        return status.map(|()| Values::Strings(strings));
     }
-    let mut pointers: Vec<*mut c_char> = Vec::new();
-    pointers.try_reserve_exact(count).map_err(|_| no_memory())?;
-    pointers.resize(count, std::ptr::null_mut());
-    let status = read(pointers.as_mut_ptr().cast());
-    // SAFETY: what libhdf5 wrote there, or nothing.
-    let strings = unsafe { take_strings(pointers) };
-    status.map(|()| strings)
+    let mut bytes: Vec<u8> = Vec::new();
+    let len = count.checked_mul(size).ok_or_else(no_memory)?;
+    bytes.try_reserve_exact(len).map_err(|_| no_memory())?;
+    bytes.resize(len, 0);
+    read(bytes.as_mut_ptr().cast())?;
+    Ok(match element.kind() {
+        ElementKind::Text(padding) => {
+            Values::Strings(bytes.chunks_exact(size).map(|value| unpadded(value, padding).to_vec()).collect())
+        }
+        _ => Values::Numbers(element, bytes),
+    })
 }
