@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,9 +27,10 @@ from ._delayed import FileBackedArray
 from ._engine import Matrix, engine
 from ._facts import SparseFacts
 from ._memory import allocate, as_bytes, convert, engine_dtype
+from ._missing import missing_mask, missing_values
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
-from ._subset import Axis, Subset, select
+from ._subset import Axis, Selection, Subset, select
 
 if TYPE_CHECKING:
     import dask.array
@@ -67,6 +69,7 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
         indptr_name: str | None = None,
         *,
         untrusted: bool = False,
+        mask_missing: bool = False,
     ) -> None:
         """Look at the datasets and check the pointers; values and indices stay in the file.
 
@@ -105,6 +108,11 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
                 crash without harm to this one, has limits on time and memory, and follows nothing that leads to
                 another file (external links, external storage, virtual datasets). Slower: see the page on security.
 
+            mask_missing:
+                Whether missing values are masked in the arrays that are then extracted, as
+                :py:class:`~filebackedarray.Hdf5DenseArraySeed` has it; what is not stored is never missing. The file
+                may then not hold several elements with the same index in one column (or row).
+
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If the file is not HDF5 or cannot be read.
@@ -133,6 +141,9 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
         self._index_dtype = numpy.dtype(stored_index if index_dtype is None else index_dtype)
         if self._index_dtype.kind not in "iu":
             raise TypeError(f"'index_dtype' should be an integer type, not {self._index_dtype}")
+        self._missing = (
+            missing_values(path, self._data_name, self._stored_dtype, untrusted=untrusted) if mask_missing else None
+        )
 
     def _member(self, name: str | None, default: str) -> str:
         if name is not None:
@@ -165,6 +176,20 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
             indices[:count].astype(index_dtype, copy=False),
             convert(values[:count], self._dtype),
         )
+
+    def _extracted(
+        self, axes: tuple[Axis, ...], by_column: bool
+    ) -> tuple[numpy.typing.NDArray[numpy.uint64], numpy.typing.NDArray[Any], numpy.typing.NDArray[Any]]:
+        """The same, with a masked array of values where some may be missing."""
+        if self._missing is None:
+            return self._compressed(axes, self._index_dtype, by_column)
+        # What is missing can be told before values are converted.
+        stored = copy.copy(self)
+        stored._dtype = self._stored_dtype.newbyteorder("=")
+        pointers, indices, values = stored._compressed(axes, self._index_dtype, by_column)
+        mask = missing_mask(self._missing, values)
+        with numpy.errstate(invalid="ignore"):
+            return pointers, indices, numpy.ma.MaskedArray(convert(values, self._dtype), mask)
 
     @property
     def dtype(self) -> numpy.dtype[Any]:
@@ -231,8 +256,8 @@ def is_sparse_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) 
 
 @is_masked.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
 def is_masked_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> bool:
-    """See :py:func:`~delayedarray.is_masked.is_masked`: never."""
-    return False
+    """See :py:func:`~delayedarray.is_masked.is_masked`: if ``mask_missing`` said so, and values can be missing."""
+    return x._missing is not None
 
 
 @chunk_grid.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
@@ -256,7 +281,8 @@ def extract_dense_array_Hdf5CompressedSparseMatrixSeed(
         subset: For rows and columns a range, slice, sequence or integer array of indices.
 
     Returns:
-        A new array: Fortran-contiguous if ``x`` is compressed by column, C-contiguous otherwise.
+        A new array: Fortran-contiguous if ``x`` is compressed by column, C-contiguous otherwise. A masked one if
+        :py:func:`~delayedarray.is_masked.is_masked` is true of ``x``.
 
     Raises:
         IndexError: If an index of the subset is out of bounds; or if the subset is all of the rows of a matrix
@@ -265,6 +291,8 @@ def extract_dense_array_Hdf5CompressedSparseMatrixSeed(
         ValueError: If the file changed into what cannot be this matrix.
     """
     selection = select(subset, x.shape)
+    if x._missing is not None:
+        return _masked(x, selection)
     target = engine_dtype(x._dtype, x._stored_dtype).newbyteorder("=")
     # The compressed axis changes slowest, so that each column (or row) is written in one place.
     order = slice(None, None, -1) if x.by_column else slice(None)
@@ -273,6 +301,18 @@ def extract_dense_array_Hdf5CompressedSparseMatrixSeed(
     if selection.restore is not None:
         output = output[numpy.ix_(*selection.restore[order])]
     output = convert(output, x._dtype)
+    return output.T if x.by_column else output
+
+
+def _masked(x: Hdf5CompressedSparseMatrixSeed, selection: Selection) -> numpy.typing.NDArray[Any]:
+    """A dense array in which what is missing is masked: of what is stored, since a placeholder may be zero."""
+    pointers, indices, values = x._extracted(selection.axes, x.by_column)
+    order = slice(None, None, -1) if x.by_column else slice(None)
+    output = numpy.ma.zeros(selection.lengths[order], values.dtype)
+    output.mask = numpy.zeros(output.shape, bool)
+    output[numpy.repeat(numpy.arange(len(pointers) - 1), numpy.diff(pointers).astype(numpy.intp)), indices] = values
+    if selection.restore is not None:
+        output = output[numpy.ix_(*selection.restore[order])]
     return output.T if x.by_column else output
 
 
@@ -293,7 +333,7 @@ def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
         IndexError, FileNotFoundError, OSError, MemoryError, KeyboardInterrupt, ValueError: As for the dense array.
     """
     selection = select(subset, x.shape)
-    pointers, indices, values = x._compressed(selection.axes, x._index_dtype, by_column=True)
+    pointers, indices, values = x._extracted(selection.axes, by_column=True)
     ends = pointers.tolist()
     contents: list[Any] | None = None
     if ends[-1] > 0:
@@ -303,7 +343,7 @@ def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
         contents=contents,
         dtype=x._dtype,
         index_dtype=x._index_dtype,
-        is_masked=False,
+        is_masked=x._missing is not None,
         check=False,
     )
     return extracted if selection.restore is None else extracted[numpy.ix_(*selection.restore)]

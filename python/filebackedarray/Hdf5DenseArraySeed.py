@@ -24,7 +24,7 @@ from ._axis_names import NamedArray, NamedSeed, r_dimnames
 from ._dask import dask_array
 from ._delayed import FileBackedArray
 from ._engine import engine
-from ._facts import DenseFacts, find
+from ._facts import DenseFacts
 from ._memory import allocate, convert, engine_dtype
 from ._missing import missing_mask, missing_values
 from ._names import engine_name, engine_path
@@ -87,8 +87,9 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
                 another file (external links, external storage, virtual datasets). Slower: see the page on security.
 
             mask_missing:
-                Whether what R takes for missing (``NA``) is masked, in the :py:class:`numpy.ma.MaskedArray` that is
-                then extracted: the smallest int32 in datasets that R wrote, negative integers where they are its
+                Whether missing values are masked, in the :py:class:`numpy.ma.MaskedArray` that is then extracted: what
+                the attribute ``missing-value-placeholder`` of the dataset says, as takane has it; or else what R takes
+                for missing (``NA``): the smallest int32 in datasets that R wrote, negative integers where they are its
                 logical values, NaN with R's payload in float64, "NA" where R marked such strings. In datasets of
                 other values nothing can be missing, and arrays are not masked.
 
@@ -101,7 +102,8 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
             OSError: If the file is not HDF5 or cannot be read.
             KeyError: If the file has no such dataset.
             TypeError: If the dataset's values are not numbers, booleans or strings; or are strings, and to be sparse.
-            ValueError: If a dataset without dimensions is to be sparse.
+            ValueError: If a dataset without dimensions is to be sparse, or its ``missing-value-placeholder`` is no
+                value of its type.
             TimeoutError: If a file that is not trusted takes too long.
         """
         self._path = path
@@ -123,7 +125,7 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
             chunks = (*(1 for _ in shape[:-1]), *shape[-1:])
         self._shape = shape if native_order else shape[::-1]
         self._chunks = chunks if native_order else chunks[::-1]
-        self._missing = missing_values(find(self, name), self._stored_dtype) if mask_missing else None
+        self._missing = missing_values(path, name, self._stored_dtype, untrusted=untrusted) if mask_missing else None
         self._as_sparse = bool(as_sparse)
         if as_sparse and self._dtype.kind not in "biufc":
             raise TypeError(f"{engine_path(path)!r}, dataset {name!r} of type {self._dtype}: strings cannot be sparse")

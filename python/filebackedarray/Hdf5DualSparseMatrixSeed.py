@@ -91,7 +91,8 @@ class Hdf5DualSparseMatrixSeed(NamedSeed, _DualFacts, Reductions):
 
         Raises:
             TypeError: If one is no compressed sparse matrix of this package.
-            ValueError: If they are compressed the other way, or differ in shape or dtype.
+            ValueError: If they are compressed the other way, or differ in shape, dtype, or whether missing values are
+                masked.
         """
         self._csc, self._csr = _seed(csc, "csc"), _seed(csr, "csr")
         if not self._csc.by_column:
@@ -104,6 +105,8 @@ class Hdf5DualSparseMatrixSeed(NamedSeed, _DualFacts, Reductions):
             raise ValueError(
                 f"'csc' has dtype {self._csc.dtype} and 'csr' {self._csr.dtype}; make both with the same 'dtype'"
             )
+        if is_masked(self._csc) != is_masked(self._csr):
+            raise ValueError("missing values of one copy are masked; make both with the same 'mask_missing'")
         if self._csr.index_dtype != self._csc.index_dtype:
             self._csr = copy.copy(self._csr)
             self._csr._index_dtype = self._csc.index_dtype
@@ -165,8 +168,8 @@ def is_sparse_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> bool:
 
 @is_masked.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
 def is_masked_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> bool:
-    """See :py:func:`~delayedarray.is_masked.is_masked`: never."""
-    return False
+    """See :py:func:`~delayedarray.is_masked.is_masked`: if missing values of the copies are masked."""
+    return bool(is_masked(x.csc))
 
 
 @chunk_grid.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
