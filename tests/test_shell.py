@@ -117,6 +117,7 @@ def test_ls_as_json(path: Path, dense: numpy.ndarray, sparse: scipy.sparse.csc_m
         "storage_size": stored,
         "compression_ratio": pytest.approx(dense.nbytes / stored),
         "read_path": "direct",
+        "format": None,
         "note": "",
     }
     assert members["/g/whole"]["chunks"] is None
@@ -170,7 +171,9 @@ def test_ls_as_a_table(path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["name", "shape", "type", "chunks", "filters", "size", "ratio", "read", "by", "note"]
+    assert lines[0].split() == [
+        *("name", "shape", "type", "format", "chunks", "filters", "size", "ratio", "read", "by", "note")
+    ]
     (line,) = [line for line in lines if line.startswith("dense")]
     for cell in ("40 x 30", "float64", "10 x 7", "shuffle, deflate 4, fletcher32", "direct"):
         assert cell in line

@@ -30,6 +30,7 @@ class AxisNames:
         candidates: Names of datasets or groups, of which the first that exists is read.
         extent: How many names there should be.
         untrusted: Whether the file may have been made to do damage.
+        otherwise: Where the names are if none of the candidates exists.
     """
 
     path: str | os.PathLike[str]
@@ -37,6 +38,7 @@ class AxisNames:
     candidates: tuple[str, ...]
     extent: int
     untrusted: bool = False
+    otherwise: AxisNames | None = None
 
     def read(self) -> Strings | None:
         """Read the names.
@@ -61,7 +63,7 @@ class AxisNames:
                     f" {self.extent}"
                 )
             return names
-        return None
+        return None if self.otherwise is None else self.otherwise.read()
 
 
 class _Reader:
@@ -166,11 +168,12 @@ Seed = TypeVar("Seed", bound="NamedSeed")
 class NamedSeed:
     """A seed whose rows and columns may have names."""
 
-    _axis_names: tuple[AxisNames, AxisNames] | None = None
-    """Where the names of rows and columns are, if whoever made the seed knows the format."""
+    _axis_names: tuple[AxisNames | None, ...] | None = None
+    """Where the names along each axis are, if whoever made the seed knows the format."""
 
     def _names_of(self, axis: int) -> Strings | None:
-        return None if self._axis_names is None else self._axis_names[axis].read()
+        found = None if self._axis_names is None else self._axis_names[axis]
+        return None if found is None else found.read()
 
     def _turned(self: Seed) -> Seed:
         """A copy that is to become the transpose: what is known of its axes has changed places."""

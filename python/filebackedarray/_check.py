@@ -131,7 +131,7 @@ def _chunks(file: _File, name: str, checked: Checked) -> bool:
 
 
 def _sparse(file: _File, entry: Entry, checked: Checked) -> None:
-    members = {member: f"{entry.name.rstrip('/')}/{member}" for member in MEMBERS}
+    members = entry.members
     good = [_chunks(file, name, checked) for name in members.values()]
     try:
         shapes = [
@@ -143,7 +143,7 @@ def _sparse(file: _File, entry: Entry, checked: Checked) -> None:
     if any(len(shape) != 1 for shape in shapes):
         checked.notes.append(f"it is no sparse matrix: {entry.note}")
         return
-    if shapes[0] != shapes[1]:
+    if len(shapes) == len(MEMBERS) and shapes[0] != shapes[1]:
         checked.fault(entry.name, f"a sparse matrix has as many data as indices, not {shapes[0][0]} and {shapes[1][0]}")
         return
     if entry.shape is None:
@@ -182,13 +182,16 @@ class _Structure:
         return output
 
     def check(self) -> None:
-        ((count,), indices, self._chunk), ((length,), indptr, _) = (
-            self._reader.inspect(self._path, engine_name(self._members[member])) for member in ("indices", "indptr")
-        )
-        for member, code in (("indices", indices), ("indptr", indptr)):
-            if numpy.dtype(code).kind not in "iu":
+        inspected = {
+            member: self._reader.inspect(self._path, engine_name(name)) for member, name in self._members.items()
+        }
+        for member in ("indices", "indptr"):
+            if member in inspected and numpy.dtype(inspected[member][1]).kind not in "iu":
                 self._fault(member, "it should contain integers")
                 return
+        (length,) = inspected["indptr"][0]
+        # A matrix without elements may lack the datasets for them.
+        (count,), _, self._chunk = inspected.get("indices", ((0,), "", None))
         if self._primary is not None and length != self._primary + 1:
             self._fault("indptr", f"it has {length} pointers for {self._primary} {self._word}")
             return

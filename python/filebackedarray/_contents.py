@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -33,6 +33,7 @@ class Object:
         fields: Members of the compounds that a dataset holds, each with its type or None.
         note: Why a dataset has no dtype, or what is the matter with what is unreadable.
         is_repeated: Set by :py:func:`walk`: it was met before by another name, and is not gone into again.
+        is_external: Set by :py:class:`~filebackedarray._file.File`: it is, or should be, in another file.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Object:
     fields: tuple[tuple[str, numpy.dtype[Any] | None], ...] = ()
     note: str = ""
     is_repeated: bool = False
+    is_external: bool = False
 
     @property
     def basename(self) -> str:
@@ -112,18 +114,27 @@ def members(path: str | os.PathLike[str], group: str = "/", *, untrusted: bool =
     return {_text(name): _object(prefix + _text(name), described) for name, described in found}
 
 
-def walk(path: str | os.PathLike[str], group: str = "/", *, untrusted: bool = False) -> Iterator[tuple[int, Object]]:
+def walk(
+    path: str | os.PathLike[str],
+    group: str = "/",
+    *,
+    untrusted: bool = False,
+    list_members: Callable[[str], Mapping[str, Object]] | None = None,
+    is_one: Callable[[Object], bool] | None = None,
+) -> Iterator[tuple[int, Object]]:
     """Go through all that is in a group, each group followed by its members.
 
     Args:
         path: Path to the HDF5 file.
         group: Name of the group to begin with.
         untrusted: Whether the file may have been made to do damage.
+        list_members: What lists a group, in the place of :py:func:`members`.
+        is_one: Asked of each group below the first: whether it is one thing, whose members are not gone into.
 
     Yields:
         How deep an object is, 0 for the group itself, and the object. What was met before, by another link to it,
         is marked ``is_repeated`` and not gone into, so that a group which contains itself ends the walk there. Links
-        to other files are not followed.
+        to other files are not followed, nor are groups that are in one gone into.
 
     Raises:
         FileNotFoundError, OSError, KeyError: As :py:func:`members`; OSError also for groups more than 100 deep.
@@ -138,18 +149,22 @@ def walk(path: str | os.PathLike[str], group: str = "/", *, untrusted: bool = Fa
             waiting.pop()
             continue
         depth = len(waiting) - 1
-        if item.identity in seen:
-            item = Object(**{**vars(item), "is_repeated": True})
-        elif item.identity:
+        # An object of another file may have the identity of one of this.
+        if item.identity in seen and not item.is_external:
+            item = replace(item, is_repeated=True)
+        elif item.identity and not item.is_external:
             seen.add(item.identity)
         yield depth, item
-        if item.kind != "group" or item.is_repeated:
+        if item.kind != "group" or item.is_repeated or item.is_external:
+            continue
+        if depth > 0 and is_one is not None and is_one(item):
             continue
         if depth >= DEEPEST:
             raise OSError(
                 f"{engine_path(path)!r} has groups more than {DEEPEST} deep: {item.name!r}; it may be damaged"
             )
-        waiting.append(iter(members(path, item.name, untrusted=untrusted).values()))
+        found = list_members(item.name) if list_members else members(path, item.name, untrusted=untrusted)
+        waiting.append(iter(found.values()))
 
 
 def attributes(path: str | os.PathLike[str], name: str, *wanted: str, untrusted: bool = False) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy
 
-from . import _contents, _facts
-from ._compressed import MEMBERS, is_compressed, layout
+from . import _facts
 from ._contents import Object
 from ._engine import EndedError, engine
-from ._names import engine_name
+from ._file import File
+from ._formats import OTHER, format_of, locate, sparse_members
+from ._names import engine_name, engine_path
 
 _FAULTS = (OSError, KeyError, ValueError, TypeError, NotImplementedError, MemoryError)
 """What may be the matter with a part of a file."""
@@ -36,6 +37,10 @@ class Entry:
     """Of sparse matrices, whether they are compressed by column."""
     nnz: int | None = None
     """Of sparse matrices, how many elements are stored."""
+    format: str | None = None
+    """Title of the format, of an object of one and of its arrays; None where none is known."""
+    members: dict[str, str] = field(default_factory=dict)
+    """Of sparse matrices, the names of the datasets ``data``, ``indices`` and ``indptr``."""
     chunks: Any = None
     """Shape of a chunk; of sparse matrices lengths by member."""
     filters: list[str] = field(default_factory=list)
@@ -57,9 +62,10 @@ class Entry:
     def as_dict(self) -> dict[str, Any]:
         """For JSON: of what is no array, no more than there is to say."""
         said = asdict(self)
+        del said["members"]
         if self.kind in ("dense", "sparse") and self.repeats is None:
             return said
-        keep = ("name", "kind", "repeats", "shape", "note")
+        keep = ("name", "kind", "repeats", "shape", "format", "note")
         return {key: said[key] for key in keep}
 
 
@@ -77,48 +83,55 @@ def entries(path: str, *, untrusted: bool = False) -> Iterator[Entry]:
     Raises:
         FileNotFoundError, OSError: If the file cannot be read. What is wrong with a part of it is in its entry's note.
     """
+    file = File(path, untrusted)
     seen: dict[bytes, str] = {}
-    waiting = [_contents.describe(path, "/", untrusted=untrusted)]
+    waiting = [file.describe("/")]
     while waiting:
         about = waiting.pop()
+        if about.is_external:
+            yield Entry(about.name, "external link")
+            continue
         if about.identity and about.identity in seen:
             yield Entry(about.name, about.kind, seen[about.identity])
             continue
         if about.identity:
             seen[about.identity] = about.name
         if about.kind == "dataset":
-            yield dataset(path, about, untrusted=untrusted)
+            yield dataset(file, about)
             continue
         if about.kind != "group":
             yield Entry(about.name, about.kind, note=about.note)
             continue
         try:
-            members = _contents.members(path, about.name, untrusted=untrusted)
+            members = file.members(about.name)
+            names = sparse_members(file, about.name)
+            entry = Entry(about.name, "group") if names is None else sparse(file, about.name, names)
+            known = format_of(file, about.name)
         except _FAULTS as error:
             if about.name == "/":
                 raise
             yield Entry(about.name, "unreadable", note=message(error))
             continue
-        hidden: tuple[str, ...] = ()
-        entry = Entry(about.name, "group")
-        if is_compressed(members):
-            entry = sparse(path, about.name, members, untrusted=untrusted)
+        if known is not None and known.title != OTHER:
+            entry.format = entry.format or known.title
         yield entry
+        hidden: tuple[str, ...] = ()
         # Of a matrix that cannot be read, a dataset may be.
-        if entry.kind == "sparse":
-            hidden = MEMBERS
-            for member in MEMBERS:
-                seen.setdefault(members[member].identity, members[member].name)
+        if entry.kind == "sparse" and names is not None:
+            hidden = tuple(names.values())
+            for member in hidden:
+                if not members[member].is_external:
+                    seen.setdefault(members[member].identity, members[member].name)
         waiting += [member for name, member in reversed(members.items()) if name not in hidden]
 
 
-def dataset(path: str, about: Object, *, untrusted: bool = False) -> Entry:
+def dataset(file: File, about: Object) -> Entry:
     """A dataset, as far as it can be described."""
     entry = Entry(about.name, "dense", shape=about.shape, dtype=type_name(about.dtype), note=about.note)
     if about.dtype is None:
         entry.kind = "dataset"
         return entry
-    name, reader = engine_name(about.name), engine(untrusted)
+    path, name, reader = engine_path(file.path), engine_name(about.name), engine(file.untrusted)
     try:
         facts, entry.read_path = reader.facts(path, name), reader.read_path(path, name)
     except _FAULTS as error:
@@ -130,6 +143,11 @@ def dataset(path: str, about: Object, *, untrusted: bool = False) -> Entry:
     # References to strings, and virtual datasets, are not what the values take.
     if entry.dtype != "string" and not entry.read_path.startswith("libhdf5: virtual"):
         entry.compression_ratio = _ratio(math.prod(entry.shape or ()) * facts["value_size"], entry.storage_size)
+    try:
+        found = locate(file, about.name)
+        entry.format = (found and found.format) or None
+    except _FAULTS as error:
+        _failed(entry, error)
     return entry
 
 
@@ -142,28 +160,36 @@ def type_name(dtype: numpy.dtype[Any] | None) -> str | None:
     return dtype.name if dtype.isnative and dtype.kind in "biufc" else dtype.str
 
 
-def sparse(path: str, name: str, members: Mapping[str, Object], *, untrusted: bool = False) -> Entry:
+def sparse(file: File, name: str, members: Mapping[str, str]) -> Entry:
     """A group that is a compressed sparse matrix, as far as it can be described."""
-    entry, reader = Entry(name, "sparse"), engine(untrusted)
-    names = [engine_name(f"{name.rstrip('/')}/{member}") for member in MEMBERS]
+    entry, path, reader = Entry(name, "sparse"), engine_path(file.path), engine(file.untrusted)
+    entry.members = {member: f"{name.rstrip('/')}/{own}" for member, own in members.items()}
+    names = {member: engine_name(own) for member, own in entry.members.items()}
     try:
-        facts = [reader.facts(path, member) for member in names]
-        described = [reader.inspect(path, member) for member in names]
-        if any(len(shape) != 1 for shape, _, _ in described):
-            shapes = ", ".join(str(shape) for shape, _, _ in described)
-            raise ValueError(f"data, indices and indptr should have one dimension; their shapes are {shapes}")
-        paths = [reader.read_path(path, member) for member in names]
-        entry.dtype = type_name(numpy.dtype(described[0][1]))
-        entry.nnz = described[0][0][0]
-        chunks = [fact["chunks"] for fact in facts]
-        entry.chunks = {name: chunk and chunk[0] for name, chunk in zip(MEMBERS, chunks, strict=True)}
-        entry.filters = list(_facts.filter_names(facts[0]["filters"]))
-        entry.storage_size = sum(fact["storage_size"] for fact in facts)
-        lengths = (shape[0] for shape, _, _ in described)
-        values = sum(length * fact["value_size"] for length, fact in zip(lengths, facts, strict=True))
+        facts = {member: reader.facts(path, own) for member, own in names.items()}
+        described = {member: reader.inspect(path, own) for member, own in names.items()}
+        if any(len(shape) != 1 for shape, _, _ in described.values()):
+            shapes = ", ".join(str(shape) for shape, _, _ in described.values())
+            raise ValueError(f"{', '.join(members)} should have one dimension; their shapes are {shapes}")
+        paths = [reader.read_path(path, own) for own in names.values()]
+        entry.nnz = 0
+        if "data" in described:
+            (entry.nnz,), dtype, _ = described["data"]
+            entry.dtype = type_name(numpy.dtype(dtype))
+            entry.filters = list(_facts.filter_names(facts["data"]["filters"]))
+        entry.chunks = {member: fact["chunks"] and fact["chunks"][0] for member, fact in facts.items()}
+        entry.storage_size = sum(fact["storage_size"] for fact in facts.values())
+        values = sum(described[member][0][0] * fact["value_size"] for member, fact in facts.items())
         entry.compression_ratio = _ratio(values, entry.storage_size)
         entry.read_path = next((path for path in paths if path != "direct"), "direct")
-        entry.shape, entry.by_column = layout(path, name, members, untrusted=untrusted)
+        found = locate(file, name)
+        if found is not None and found.compressed is not None:
+            rows, columns = found.shape
+            entry.shape, entry.by_column, entry.format = (
+                (rows, columns),
+                found.compressed.by_column,
+                found.format or None,
+            )
     except _FAULTS as error:
         _failed(entry, error)
     return entry

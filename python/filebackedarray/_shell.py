@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,31 +158,47 @@ def _shape(text: str) -> tuple[int, int]:
 
 
 def _open(options: Any) -> Any:
-    """The array of a command. Datasets have the shape that the file reports."""
-    from . import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _compressed, _contents
+    """The array of a command, in the shape that the file has it, with the names of its axes."""
+    return _located(options)[0]
 
-    untrusted = options.untrusted
-    about = _contents.describe(options.file, options.name, untrusted=untrusted)
-    if about.kind != "group":
-        if options.shape is not None or options.by is not None:
+
+def _located(options: Any) -> tuple[Any, str]:
+    """The array of a command, and the title of its format."""
+    from . import Hdf5CompressedSparseMatrix
+    from ._file import File
+    from ._formats import locate, sparse_members
+    from ._names import text_name
+    from ._openers import open_stored
+
+    file, name = File(options.file, options.untrusted), text_name(options.name)
+    group = file.describe(name).kind == "group"
+    members = sparse_members(file, name) if group else None
+    if options.shape is not None or options.by is not None:
+        if members is None:
             raise ValueError(f"{options.name!r} is no group of a sparse matrix, which --shape and --by are for")
-        return Hdf5DenseArray(options.file, options.name, native_order=True, untrusted=untrusted)
-    members = _contents.members(options.file, options.name, untrusted=untrusted)
-    if not _compressed.is_compressed(members):
+        if options.shape is not None and options.by is not None:
+            called = {f"{member}_name": f"{name}/{own}" for member, own in members.items()}
+            by_column = options.by == "column"
+            return Hdf5CompressedSparseMatrix(
+                options.file, name, options.shape, by_column, untrusted=options.untrusted, **called
+            ), ""
+    try:
+        found = locate(file, name)
+    except ValueError as error:
+        if members is None:
+            raise
+        raise ValueError(f"{error}; give --shape and --by") from None
+    if found is None:
         raise ValueError(
             f"{options.name!r} is a group, and not of a sparse matrix: it has no data, indices and indptr;"
             f" 'filebackedarray ls' shows what there is"
         )
-    if options.shape is not None and options.by is not None:
-        shape, by_column = options.shape, options.by == "column"
-    else:
-        try:
-            shape, by_column = _compressed.layout(options.file, options.name, members, untrusted=untrusted)
-        except ValueError as error:
-            raise ValueError(f"{error}; give --shape and --by") from None
-        shape = shape if options.shape is None else options.shape
-        by_column = by_column if options.by is None else options.by == "column"
-    return Hdf5CompressedSparseMatrix(options.file, options.name, shape, by_column, untrusted=untrusted)
+    if found.compressed is not None:
+        shape = found.shape if options.shape is None else options.shape
+        by_column = found.compressed.by_column if options.by is None else options.by == "column"
+        names = None if options.shape is not None or options.by is not None else found.names
+        found = replace(found, shape=shape, compressed=found.compressed._replace(by_column=by_column), names=names)
+    return open_stored(file, found, is_turned=False), found.format
 
 
 @contextmanager
@@ -223,6 +240,7 @@ def _ls(options: Any) -> int:
             Column("name", folds=True),
             Column("shape"),
             Column("type", folds=True),
+            Column("format", folds=True),
             Column("chunks"),
             Column("filters", folds=True),
             Column("size", right=True),
@@ -252,6 +270,7 @@ def _row(entry: Any) -> list[str]:
         name,
         _display.shape(entry.shape),
         kind,
+        entry.format or "",
         _chunks(entry),
         ", ".join(entry.filters),
         "" if entry.storage_size is None else _display.size(entry.storage_size),
@@ -263,27 +282,32 @@ def _row(entry: Any) -> list[str]:
 
 def _chunks(entry: Any) -> str:
     if isinstance(entry.chunks, dict):
-        return "" if entry.chunks["data"] is None else str(entry.chunks["data"])
+        return _display.shape(None if entry.chunks.get("data") is None else (entry.chunks["data"],))
     return _display.shape(entry.chunks)
 
 
 def _info(options: Any) -> int:
     from . import _notebook
 
-    array = _open(options)
+    array, title = _located(options)
     if options.json:
-        print_json({"file": options.file, "name": options.name, **_facts(array)})
+        print_json({"file": options.file, "name": options.name, "format": title or None, **_facts(array)})
         return 0
     # What is said of an array leaves out what cannot be read.
     with _with_patience(options) as status:
-        said = [*_notebook.rows(array), ("Read by", _read_by(array))]
+        said = [*([("Format", title)] if title else []), *_notebook.rows(array), ("Read by", _read_by(array))]
     print_table((Column(type(array).__name__), Column("", folds=True)), [list(row) for row in said])
     return status()
 
 
 def _names(array: Any) -> list[str]:
     """Datasets that the array is in."""
+    from delayedarray import SparseNdarray
+
     seed = array.seed
+    if isinstance(seed, SparseNdarray):
+        # A matrix without elements, for which the file has no datasets.
+        return []
     return [seed.name] if hasattr(seed, "name") else [seed.data_name, seed.indices_name, seed.indptr_name]
 
 
@@ -291,6 +315,8 @@ def _read_by(array: Any) -> str:
     from ._engine import engine
     from ._names import engine_name, engine_path
 
+    if not _names(array):
+        return "direct"
     reader, path = engine(array.seed._untrusted), engine_path(array.path)
     paths = [reader.read_path(path, engine_name(name)) for name in _names(array)]
     return next((path for path in paths if path != "direct"), "direct")
@@ -300,6 +326,9 @@ def _facts(array: Any) -> dict[str, Any]:
     from delayedarray import is_sparse
 
     seed, sparse = array.seed, is_sparse(array.seed)
+    if not _names(array):
+        facts = {"kind": "sparse", "shape": array.shape, "dtype": array.dtype.str, "size": array.size, "nnz": 0}
+        return {**facts, "read_path": _read_by(array)}
     facts = {
         "kind": "sparse" if sparse else "dense",
         "shape": array.shape,
@@ -383,7 +412,7 @@ def _stats(options: Any) -> int:
         results = summarize(array, reduced, names, progress=report)
     rows = 1 if axis is None else array.shape[axis]
     columns = {name: numpy.reshape(results[name], (rows,)) for name in names}
-    labels = None if axis is None else _labels(options, axis)
+    labels = None if axis is None else _labels(array, axis)
     if options.json:
         document: dict[str, Any] = {"file": options.file, "name": options.name, "axis": axis, "length": rows}
         document |= {"names": labels, "statistics": columns}
@@ -419,18 +448,14 @@ def _axis(text: str, ndim: int) -> int | None:
     return axis
 
 
-def _labels(options: Any, axis: int) -> list[str] | None:
-    """Names along an axis of the array as the file has it, where the openers know them."""
-    from . import H5adMatrix, open_array
+def _labels(array: Any, axis: int) -> list[str] | None:
+    """Names along an axis, where the openers know them."""
     from ._engine import EndedError
 
-    if axis > 1 or options.shape is not None or options.by is not None:
+    if axis > 1:
         return None
     try:
-        opened: Any = open_array(options.file, options.name, native_order=True, untrusted=options.untrusted)
-        # Seen from the other side than it is stored.
-        axis = 1 - axis if isinstance(opened, H5adMatrix) else axis
-        names = opened.row_names if axis == 0 else opened.column_names
+        names = array.row_names if axis == 0 else array.column_names
     except EndedError:
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:
