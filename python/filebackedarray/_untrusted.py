@@ -65,6 +65,9 @@ _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ATTEMPTS = 3
 """How many times a worker is started for a file that is replaced meanwhile."""
 
+_LOCKING = "HDF5_USE_FILE_LOCKING"
+"""The environment variable by which users have files read without locks. It may change at any time."""
+
 _START = """
 import json, sys, types
 sys.path[:] = json.loads(sys.argv[1])
@@ -284,16 +287,18 @@ def _call(
 
     It has memory and time for a result of `expected` bytes, and time to go through `decoded` ones.
     """
-    path = os.path.abspath(path)  # The worker stays in the folder in which it was started.
+    # The worker stays in the folder in which it was started. No path is no file, and not this folder.
+    path = os.path.abspath(path) if path else path
     expected = min(expected, machine_memory() or expected)
     size = expected
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         stored = os.stat(path).st_size
         size += stored + min(decoded, SMALLEST * stored)
     message = {
         "call": call,
         "path": path,
         "threads": _core.get_num_threads(),
+        "locking": os.environ.get(_LOCKING),
         # The result, and what it is made from or copied to on its way.
         "memory": MEMORY + 3 * expected,
         **arguments,

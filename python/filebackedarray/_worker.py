@@ -201,6 +201,10 @@ def serve() -> None:
         results: Sequence[_frames.Array] = ()
         try:
             _core.set_num_threads(message["threads"])
+            if message["locking"] is None:
+                os.environ.pop("HDF5_USE_FILE_LOCKING", None)
+            else:
+                os.environ["HDF5_USE_FILE_LOCKING"] = message["locking"]
             memory.limit(message["memory"])
             answer, results = _CALLS[message["call"]](message, arrays)
         except Exception as error:

@@ -2,26 +2,23 @@
 
 use filebackedarray::Error;
 use pyo3::exceptions::{
-    PyFileNotFoundError, PyIndexError, PyKeyError, PyKeyboardInterrupt, PyMemoryError, PyNotImplementedError,
-    PyOSError, PyPermissionError, PyRuntimeError, PyTypeError, PyValueError,
+    PyIndexError, PyKeyError, PyKeyboardInterrupt, PyMemoryError, PyNotImplementedError, PyOSError,
+    PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
 
-/// `errno.ENOENT`, the same number everywhere.
-const NO_ENTRY: i32 = 2;
-
 /// The exception for an error.
 pub(crate) fn raise(error: Error) -> PyErr {
+    // As Python's own `open` does, with `errno` and `filename`: Python chooses the class by the first.
+    if let Some((errno, text, path)) = error.system() {
+        return PyOSError::new_err((errno, text, path.as_os_str().to_owned()));
+    }
     let message = error.to_string();
     match error {
-        // As Python's own `open` does, with `errno` and `filename`.
-        Error::FileNotFound(path) => {
-            PyFileNotFoundError::new_err((NO_ENTRY, "No such file", path.to_string_lossy().into_owned()))
-        }
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            PyPermissionError::new_err(message)
-        }
-        Error::Io { .. }
+        Error::FileNotFound(_)
+        | Error::Io { .. }
+        | Error::IsDirectory { .. }
+        | Error::Locked { .. }
         | Error::Unreadable { .. }
         | Error::Damaged { .. }
         | Error::Changing { .. }

@@ -34,15 +34,39 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}'", self.file.display())?;
-        if let Some(dataset) = &self.dataset {
-            write!(f, ", dataset '{dataset}'")?;
-        }
-        if let Some(chunk) = &self.chunk {
-            write!(f, ", chunk at {chunk:?}")?;
-        }
-        Ok(())
+        write!(f, "'{}'{}", self.file.display(), self.inside())
     }
+}
+
+impl Place {
+    /// Where within the file it is.
+    fn inside(&self) -> String {
+        let dataset = self.dataset.iter().map(|dataset| format!(", dataset '{dataset}'"));
+        let chunk = self.chunk.iter().map(|chunk| format!(", chunk at {chunk:?}"));
+        dataset.chain(chunk).collect()
+    }
+}
+
+/// `ENOENT`, `EACCES` and `EISDIR`, the same numbers everywhere.
+const NO_ENTRY: i32 = 2;
+const NO_ACCESS: i32 = 13;
+const IS_DIRECTORY: i32 = 21;
+
+/// The number that C's `errno` has for an error of the operating system.
+fn errno(source: &std::io::Error) -> Option<i32> {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => Some(NO_ENTRY),
+        std::io::ErrorKind::PermissionDenied if cfg!(windows) => Some(NO_ACCESS),
+        // Windows has numbers of its own.
+        _ if cfg!(windows) => None,
+        _ => source.raw_os_error(),
+    }
+}
+
+/// What the operating system says, without the number that Rust adds to it.
+fn plain(source: &std::io::Error) -> String {
+    let text = source.to_string();
+    text.split_once(" (os error ").map_or(text.as_str(), |(plain, _)| plain).to_owned()
 }
 
 /// Everything that can go wrong, one variant for each exception that Python users see.
@@ -55,6 +79,22 @@ pub enum Error {
     #[error("cannot read {place}: {source}")]
     Io {
         /// What was being read.
+        place: Place,
+        /// The operating system's own error.
+        source: std::io::Error,
+    },
+    /// The path leads to a directory.
+    #[error("cannot read {place}: {message}")]
+    IsDirectory {
+        /// The directory.
+        place: Place,
+        /// What kind of directory it is.
+        message: String,
+    },
+    /// A lock on the file could not be had.
+    #[error("cannot read {place}: {}", self.locked())]
+    Locked {
+        /// The file.
         place: Place,
         /// The operating system's own error.
         source: std::io::Error,
@@ -131,6 +171,34 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a lock that cannot be had means, and what to do.
+    fn locked(&self) -> String {
+        let Self::Locked { source, .. } = self else { return String::new() };
+        let why = if source.kind() == std::io::ErrorKind::WouldBlock {
+            "another program has it open for writing, and has locked it; close it there".to_owned()
+        } else {
+            format!("it cannot be locked against being written to ({})", plain(source))
+        };
+        format!(
+            "{why}, or set the environment variable HDF5_USE_FILE_LOCKING to FALSE to read it without a lock, which gives \
+             errors or old values while it is written to"
+        )
+    }
+
+    /// The operating system's error of which this is a case: its number, what it says, and about which file. None for what
+    /// is wrong with a file's contents.
+    pub fn system(&self) -> Option<(i32, String, &Path)> {
+        match self {
+            Self::FileNotFound(path) => Some((NO_ENTRY, "No such file or directory".into(), path)),
+            Self::Io { place, source } => {
+                Some((errno(source)?, format!("{}{}", plain(source), place.inside()), &place.file))
+            }
+            Self::IsDirectory { place, message } => Some((IS_DIRECTORY, message.clone(), &place.file)),
+            Self::Locked { place, source } => Some((errno(source)?, self.locked(), &place.file)),
+            _ => None,
+        }
+    }
+
     /// The same error, saying of which place it is where it does not already.
     #[must_use]
     pub(crate) fn at(self, place: &Place) -> Self {

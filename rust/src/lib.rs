@@ -28,6 +28,7 @@ mod planes;
 mod pool;
 mod reader;
 mod selection;
+mod signature;
 mod snapshot;
 mod source;
 mod units;

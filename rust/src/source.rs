@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
 use crate::origin::Origin;
+use crate::signature;
 
 /// Stretches that are closer than this are read together: the bytes between cost less than another call to the
 /// operating system.
@@ -56,17 +57,21 @@ impl Source {
     /// Opens a regular file; never waits for a FIFO or the like.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`]; [`Error::Io`] when it is not a regular file or may not be read.
+    /// [`Error::FileNotFound`]; [`Error::IsDirectory`]; [`Error::Io`] when it is no regular file or may not be read.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::FileNotFound(path.to_owned()),
+            // A name with a NUL character is that of no file.
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Error::FileNotFound(path.to_owned()),
             _ => Error::Io { place: Place::file(path), source },
         };
         let file = open_without_waiting(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            let message = signature::of_folder(path).into();
+            return Err(Error::IsDirectory { place: Place::file(path), message });
+        }
         if !metadata.is_file() {
-            let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
-            return Err(failed(io::Error::other(what)));
+            return Err(failed(io::Error::other("it is not a regular file")));
         }
         Ok(Self {
             file,
@@ -318,7 +323,7 @@ mod tests {
     #[test]
     fn only_regular_files_are_opened() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(Source::open(folder.path()), Err(Error::Io { .. })));
+        assert!(matches!(Source::open(folder.path()), Err(Error::IsDirectory { .. })));
         assert!(matches!(Source::open(&folder.path().join("none")), Err(Error::FileNotFound(_))));
         #[cfg(unix)]
         assert!(matches!(Source::open(Path::new("/dev/zero")), Err(Error::Io { .. })));

@@ -33,7 +33,7 @@ use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_file_id, H5Iget_type, hid_t};
 use hdf5_metno_sys::h5l::{H5L_info2_t, H5L_type_t, H5Lget_info2};
 use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
 use hdf5_metno_sys::h5p::{
-    H5P_CLS_FILE_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_metadata_read_attempts,
+    H5P_CLS_FILE_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_file_locking, H5Pset_metadata_read_attempts,
 };
 
 pub use access::only_this_file;
@@ -47,6 +47,7 @@ pub use read::Reader;
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
 use crate::origin::Origin;
+use crate::signature;
 use access::{Access, Opening};
 use id::Id;
 use others::with_others;
@@ -131,6 +132,48 @@ struct Failure {
 }
 
 impl Failure {
+    /// The system's error because of which a file was not locked.
+    fn lock(&self) -> Option<i32> {
+        self.errno("unable to lock file")
+    }
+
+    /// The system's error in the message that begins so, where libhdf5 puts it.
+    fn errno(&self, begin: &str) -> Option<i32> {
+        let message = self.messages.iter().find(|message| message.starts_with(begin))?;
+        let (_, number) = message.split_once("errno = ")?;
+        number
+            .split(|character: char| !character.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+            .filter(|&number| number > 0)
+    }
+
+    /// The error that it is when a file is opened.
+    fn opening(&self, path: &Path) -> Error {
+        let place = Place::file(path);
+        let has = |begin: &str| self.messages.iter().any(|message| message.starts_with(begin));
+        if let Some(errno) = self.lock() {
+            return Error::Locked { place, source: std::io::Error::from_raw_os_error(errno) };
+        }
+        if let Some(errno) = self.errno("unable to open file").or_else(|| self.errno("file read failed")) {
+            return Error::Io { place, source: std::io::Error::from_raw_os_error(errno) };
+        }
+        let message = if has("file signature not found") {
+            signature::explain(path)
+        } else if has("truncated file") {
+            format!("it is shorter than it says; a download or a copy may not have been finished ({self})")
+        } else if has(OPEN_FOR_WRITING) {
+            format!(
+                "a program is writing to it, or ended while it did; close it there, or have 'h5clear -s' clear the mark \
+                 that was left ({self})"
+            )
+        } else {
+            self.to_string()
+        };
+        Error::Unreadable { place, message }
+    }
+
     /// The error that it is when values are read.
     fn reading(&self, place: &Place) -> Error {
         // As `H5Z_pipeline` words it; the sources of a virtual dataset may have filters that nobody knew of.
@@ -260,26 +303,71 @@ fn open_file<'lib>(library: &'lib Library, path: &Path) -> Result<Id<'lib>> {
     let place = Place::file(path);
     let c_path = path_to_c(path)?;
     let _opening = Opening::one_file();
-    // SAFETY: under the lock; a C string.
-    let mut file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
-    if file < 0 {
-        let failure = library.failure();
-        if failure.messages.iter().any(|message| message.starts_with(OPEN_FOR_WRITING)) {
-            // SAFETY: under the lock; a class of property lists that is part of the library, a new property
-            // list, and a C string.
-            unsafe {
-                let access = library.id(H5Pcreate(*H5P_CLS_FILE_ACCESS), H5Pclose, &place)?;
-                library.check(H5Pset_metadata_read_attempts(access.get(), ATTEMPTS), &place)?;
-                file = H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, access.get());
-            }
+    let mut manner = Manner { beside_writer: false, locks: true };
+    let mut refusal = None;
+    loop {
+        let access = manner.access(library, &place)?;
+        let flags = if manner.beside_writer { H5F_ACC_SWMR_READ } else { 0 };
+        // SAFETY: under the lock; a C string and an open property list.
+        let file = unsafe { H5Fopen(c_path.as_ptr(), H5F_ACC_RDONLY | flags, access.get()) };
+        if file >= 0 {
+            return Ok(Id::new(library, file, H5Fclose));
         }
-        if file < 0 {
-            library.failure();
-            return Err(Error::Unreadable { place, message: failure.to_string() });
+        let failure = library.failure();
+        if !manner.beside_writer
+            && failure.messages.iter().any(|message| message.starts_with(OPEN_FOR_WRITING))
+        {
+            manner.beside_writer = true;
+        } else if manner.locks && failure.lock().is_some_and(may_be_unlocked) {
+            manner.locks = false;
+        } else {
+            return Err(refusal.unwrap_or(failure).opening(path));
+        }
+        // What is said in the end is why it could not be opened as files are.
+        refusal.get_or_insert(failure);
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// As a reader beside a single writer.
+    beside_writer: bool,
+    /// With a lock that keeps writers out meanwhile.
+    locks: bool,
+}
+
+impl Manner {
+    fn access<'lib>(self, library: &'lib Library, place: &Place) -> Result<Id<'lib>> {
+        // SAFETY: under the lock; a class of property lists that is part of the library, and a new property list.
+        unsafe {
+            let access = library.id(H5Pcreate(*H5P_CLS_FILE_ACCESS), H5Pclose, place)?;
+            if self.beside_writer {
+                library.check(H5Pset_metadata_read_attempts(access.get(), ATTEMPTS), place)?;
+            }
+            if !self.locks {
+                library.check(H5Pset_file_locking(access.get(), 0, 1), place)?;
+            }
+            Ok(access)
         }
     }
-    Ok(Id::new(library, file, H5Fclose))
 }
+
+/// Whether a file whose lock fails with this error is read without one: where there are no locks on the file system, so that
+/// no writer has one either, and where the user says so, at any time. libhdf5 looks at the variable when it is loaded, and
+/// believes that more than what it is told later.
+fn may_be_unlocked(errno: i32) -> bool {
+    let source = std::io::Error::from_raw_os_error(errno);
+    let without_locks = errno == NO_LOCKS || source.kind() == std::io::ErrorKind::Unsupported;
+    without_locks
+        || std::env::var_os("HDF5_USE_FILE_LOCKING").is_some_and(|value| value == "FALSE" || value == "0")
+}
+
+/// `ENOLCK`: a file system of the network does not lock.
+#[cfg(unix)]
+const NO_LOCKS: i32 = libc::ENOLCK;
+#[cfg(not(unix))]
+const NO_LOCKS: i32 = 39;
 
 /// How often libhdf5 may read metadata that do not match their checksum, which a writer may be just writing. It
 /// waits a nanosecond after the first time and twice as long after each further one: 17 ms in all. The default
