@@ -26,6 +26,7 @@ from delayedarray import DelayedArray
 from ._elementwise import Elementwise
 from ._memory import check_fits
 from ._reductions import Reductions, has_mask, normalized_axes
+from ._snapshot import one_state
 
 Handler = Callable[..., Any]
 
@@ -38,6 +39,7 @@ def not_implemented(what: str) -> NotImplementedError:
     )
 
 
+@one_state
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Compute one of numpy's functions.
 
@@ -144,18 +146,18 @@ def _of_type_and_shape(function: Callable[..., Any]) -> Handler:
 
 def _of_prototype(function: Callable[..., Any]) -> Handler:
     """For ``zeros_like`` and its kin: a new array in memory, which has the mask of a masked array."""
+    # Some of them are of C, and have no signature before numpy 2.4.
+    names = ("fill_value", "dtype", "order", "subok", "shape")[0 if function is numpy.full_like else 1 :]
 
     def handler(*args: Any, **kwargs: Any) -> Any:
-        bound = _signature(function).bind(*args, **kwargs)
-        prototype, *others = bound.arguments
-        x = bound.arguments[prototype]
-        if not _is_ours(x) or any(_is_ours(bound.arguments[name]) for name in others):
+        x, *others = args or (kwargs.pop("prototype" if function is numpy.empty_like else "a"),)
+        given = {**dict(zip(names, others, strict=False)), **kwargs}
+        if not _is_ours(x) or any(map(_is_ours, given.values())):
             raise not_implemented(f"{_name(function)} with an array in a file as a value")
-        shape, dtype = (bound.arguments.get(name) for name in ("shape", "dtype"))
+        shape, dtype = given.get("shape"), given.get("dtype")
         extents = x.shape if shape is None else shape if isinstance(shape, tuple | list) else (shape,)
         check_fits(extents, x.dtype if dtype is None else numpy.dtype(dtype))
-        bound.arguments[prototype] = numpy.asanyarray(x) if has_mask(x.seed) else _stand_in(x)
-        return function(*bound.args, **bound.kwargs)
+        return function(numpy.asanyarray(x) if has_mask(x.seed) else _stand_in(x), *others, **kwargs)
 
     return handler
 

@@ -243,9 +243,9 @@ def _itself(seed: Any) -> Any:
 
 for _kind in (Hdf5DenseArraySeed, Hdf5CompressedSparseMatrixSeed, Hdf5DualSparseMatrixSeed, ReshapedHdf5ArraySeed):
     register(_kind, _itself)
-for _kind in (
+for _operation in (
     *(delayedarray.DelayedArray, delayedarray.Subset, delayedarray.Transpose, delayedarray.Combine, delayedarray.Cast),
     *(delayedarray.Round, delayedarray.UnaryIsometricOpSimple, delayedarray.UnaryIsometricOpWithArgs),
     *(delayedarray.BinaryIsometricOp, Elementwise),
 ):
-    mattress.initialize.register(_kind, _method(_kind))
+    mattress.initialize.register(_operation, _method(_operation))
