@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 import filebackedarray
 import real
-from filebackedarray import _mattress, _memory
+from filebackedarray import _core, _mattress
 from helpers import error_naming, random_compressed, run_python
 from strategies import trees
 
@@ -286,7 +286,7 @@ def test_default_budget(budget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_available_memory() -> None:
-    available, machine = _memory.available_memory(), _memory.machine_memory()
+    available, machine = _core.available_memory(), _core.memory_limit()
     assert available is not None
     assert machine is not None
     assert 0 < available <= machine

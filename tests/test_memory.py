@@ -173,3 +173,108 @@ def attempt():
 """
     above, _ = peak(path, opening, reading)
     assert above < ALLOWANCE
+
+
+def test_descriptions_count_with_what_they_hold(tmp_path: Path) -> None:
+    # Compact values, of up to 64 KiB, are part of a description; 64 MiB of descriptions are kept.
+    path = tmp_path / "compact.h5"
+    count, size = 4000, 60_000
+    space, layout = h5py.h5s.create_simple((size,)), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.COMPACT)
+    with h5py.File(path, "w", libver="latest") as handle:
+        for number in range(count):
+            h5py.h5d.create(handle.id, str(number).encode(), h5py.h5t.NATIVE_UINT8, space, layout)
+    opening = f"""
+def look():
+    for number in range({count}):
+        filebackedarray._core.inspect(path, str(number).encode())
+    return numpy.zeros(1)
+filebackedarray._core.inspect(path, b"0")
+"""
+    above, _ = peak(path, opening, "look()")
+    assert count * size > 2 * ALLOWANCE
+    assert above < ALLOWANCE
+
+
+#: Of a matrix of a few elements whose other axis is very long: what is read, and what should come of it.
+TALL = {
+    "two-rows": ("extract_dense_array(seed, ([0, 5], range(3)))", [[1, 0, 4], [0, 0, 5]]),
+    "steps": ("extract_dense_array(seed, (range(0, 12, 5), range(3)))", [[1, 0, 4], [0, 0, 5], [0, 0, 0]]),
+    "product": ("numpy.ones((1, 2)) @ wrapped(seed)[[0, 5], :]", [[1, 0, 9]]),
+    "sums": ("numpy.asarray(wrapped(seed)[[0, 5], :].sum(axis=0))[None]", [[1, 0, 9]]),
+}
+
+
+@pytest.mark.parametrize("read", TALL)
+@pytest.mark.parametrize("rows", [2**28, 2**40], ids=["2^28", "2^40"])
+def test_few_rows_make_no_table_of_all(tmp_path: Path, read: str, rows: int) -> None:
+    path = tmp_path / "tall.h5"
+    with h5py.File(path, "w") as handle:
+        handle["m/data"] = numpy.arange(1.0, 7.0)
+        handle["m/indices"] = numpy.array([0, 1, 2, 0, 5, rows - 1])
+        handle["m/indptr"] = numpy.array([0, 3, 3, 6])
+    reading, expected = TALL[read]
+    opening = f"""
+ROWS, COLUMNS = {rows}, 3
+seed = sparse(True)
+def attempt():
+    result = {reading}
+    assert result.tolist() == {expected}, result
+    return result
+"""
+    above, _ = peak(path, opening, "attempt()")
+    assert above < 30e6
+
+
+#: What asks for more than any machine has, because a file or a selection says so.
+IMPOSSIBLE = {
+    "other-orientation": "to_scipy_sparse_matrix(wrapped(seed), 'csr')",
+    "one-column-of-all-rows": "extract_dense_array(seed, (range(ROWS), [0]))",
+    "names": "filebackedarray._core.read_strings(path, b'names', [(0, 2**40, 1)])",
+    "all-of-a-dataset": "numpy.asarray(filebackedarray.Hdf5DenseArray(path, 'x', native_order=True))",
+}
+
+
+@pytest.mark.parametrize("read", IMPOSSIBLE)
+def test_what_there_is_no_memory_for_is_an_error(claims: Path, read: str) -> None:
+    out = run_python(
+        f"""
+ROWS, COLUMNS = 2**40, 3
+{PROLOGUE}
+seed = sparse(True)
+try:
+    {IMPOSSIBLE[read]}
+except MemoryError as error:
+    print("memory", "bytes" in str(error))
+""",
+        claims,
+    )
+    assert out == "memory True\n"
+
+
+def test_what_was_never_written_is_not_gone_through(claims: Path) -> None:
+    # 2^37 elements, each in a chunk of its own; and all of them.
+    out = run_python(
+        f"""
+{PROLOGUE}
+x = filebackedarray.Hdf5DenseArray(path, "x", native_order=True)
+def attempt():
+    some, all_ = x[::8], x
+    return numpy.array([some.sum(), some.mean(), some.var(), all_.sum(), all_.min(), all_.max()])
+print(attempt().tolist())
+""",
+        claims,
+        timeout=120,
+    )
+    assert out == f"{[1.5 * 2**37, 1.5, 0.0, 1.5 * 2**40, 1.5, 1.5]}\n"
+
+
+@pytest.fixture(scope="module")
+def claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of some kilobytes that says there is a terabyte."""
+    path = tmp_path_factory.mktemp("claims") / "claims.h5"
+    with h5py.File(path, "w") as handle:
+        handle["m/data"], handle["m/indices"], handle["m/indptr"] = numpy.arange(3.0), numpy.arange(3), numpy.arange(4)
+        handle.create_dataset("x", (2**40,), "f8", chunks=(4,), fillvalue=1.5)
+        handle.create_dataset("names", (2**40,), h5py.string_dtype(), chunks=(1024,))
+    return path

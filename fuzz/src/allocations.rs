@@ -1,4 +1,5 @@
-//! Counts what is allocated: a length that a file claims must not become memory before it is checked.
+//! Counts what is allocated, and refuses pieces that are too large: a length that a file claims must not become memory
+//! before it is checked, nor end the process where there is none.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,22 +9,43 @@ pub struct Counting;
 
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
+/// Larger pieces than this are refused.
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Remembers the length of a piece; whether it may be had.
+fn may_have(len: usize) -> bool {
+    LARGEST.fetch_max(len, Ordering::Relaxed);
+    len <= MOST.load(Ordering::Relaxed)
+}
+
+/// From now on there is no memory for a piece of more than so many bytes.
+#[allow(dead_code)] // Not by the fuzzer.
+pub fn refuse_above(bytes: usize) {
+    MOST.store(bytes, Ordering::Relaxed);
+}
+
 // SAFETY: the system's allocator does it all.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        if !may_have(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        if !may_have(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: as the caller promises.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Ordering::Relaxed);
+        if !may_have(size) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: as the caller promises.
         unsafe { System.realloc(pointer, layout, size) }
     }

@@ -3,7 +3,7 @@
 import operator
 import threading
 
-from ._memory import available_memory
+from ._core import available_memory
 
 _UNKNOWN = 2 << 30
 """The budget on a system that does not tell how much memory is available."""

@@ -35,6 +35,7 @@ __all__ = [
     "SparseMatrix",
     "after_fork",
     "attributes",
+    "available_memory",
     "before_fork",
     "bind_snapshot",
     "check_dense",
@@ -47,6 +48,7 @@ __all__ = [
     "inspect",
     "limit_threads",
     "members",
+    "memory_limit",
     "multiply_dense",
     "only_this_file",
     "read_dense",
@@ -111,6 +113,8 @@ def after_fork() -> None: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> int: ...
 def set_cache_budget(bytes: int) -> int: ...
+def memory_limit() -> int | None: ...
+def available_memory() -> int | None: ...
 
 # Size in bytes and time of modification in nanoseconds; None for a file that is not there.
 _State: TypeAlias = tuple[int, int] | None

@@ -1,78 +1,13 @@
 """Arrays for results, or a MemoryError before it is too late."""
 
 import math
-import os
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy
 import numpy.typing
 
-
-@cache
-def machine_memory() -> int | None:
-    """Bytes of memory and swap of this machine, or None if it does not tell."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as lines:
-            swap = next(int(line.split()[1]) for line in lines if line.startswith("SwapTotal:"))
-    except (OSError, StopIteration):
-        swap = 0
-    return memory + swap * 1024
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had now without swapping: of this machine, and within the limits of the control group.
-
-    Returns:
-        The number; where the system only tells how much there is, that; None if it tells nothing.
-    """
-    found = []
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as lines:
-            found.append(next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024)
-    except (OSError, StopIteration):
-        machine = machine_memory()
-        if machine is not None:
-            found.append(machine)
-    found += _left_in_control_groups()
-    return min(found, default=None)
-
-
-def _left_in_control_groups() -> list[int]:
-    """What the limits of control groups leave, of this process's own and those above it.
-
-    Versions 1 and 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory). A container sees its own as the root.
-    """
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    left = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, limit, usage = Path("/sys/fs/cgroup"), "memory.max", "memory.current"
-        elif "memory" in controllers.split(","):
-            root, limit, usage = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(root):
-                break
-            try:
-                most, used = ((folder / name).read_text(encoding="ascii").strip() for name in (limit, usage))
-            except OSError:
-                continue
-            if most != "max":
-                left.append(max(0, int(most) - int(used)))
-    return left
+from . import _core
 
 
 def check_fits(shape: Sequence[int], dtype: "numpy.dtype[Any]") -> None:
@@ -87,10 +22,10 @@ def check_fits(shape: Sequence[int], dtype: "numpy.dtype[Any]") -> None:
             otherwise end the process when the array is filled.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = machine_memory()
+    memory = _core.memory_limit()
     if memory is not None and size > memory:
         raise MemoryError(
-            f"an array of shape {tuple(shape)} and dtype {dtype} takes {size} bytes, this machine has {memory};"
+            f"an array of shape {tuple(shape)} and dtype {dtype} takes {size} bytes, this process may have {memory};"
             " read it in parts"
         )
 

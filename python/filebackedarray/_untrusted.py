@@ -30,7 +30,6 @@ import numpy.typing
 
 from . import _core, _frames
 from ._engine import Attribute, Described, EndedError, Facts, LateError
-from ._memory import machine_memory
 
 SECONDS = 30.0
 """How long a call may take, beside the time for its bytes."""
@@ -289,7 +288,7 @@ def _call(
     """
     # The worker stays in the folder in which it was started. No path is no file, and not this folder.
     path = os.path.abspath(path) if path else path
-    expected = min(expected, machine_memory() or expected)
+    expected = min(expected, _core.memory_limit() or expected)
     size = expected
     with contextlib.suppress(OSError, ValueError):
         stored = os.stat(path).st_size

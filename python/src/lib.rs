@@ -278,6 +278,18 @@ fn set_cache_budget(bytes: usize) -> usize {
     filebackedarray::set_cache_budget(bytes)
 }
 
+/// Most bytes of memory that this process may have; None if the system does not tell.
+#[pyfunction]
+fn memory_limit() -> Option<u64> {
+    filebackedarray::memory_limit()
+}
+
+/// Bytes of memory that can be had now without swapping; None if the system does not tell.
+#[pyfunction]
+fn available_memory() -> Option<u64> {
+    filebackedarray::available_memory()
+}
+
 #[pyfunction]
 fn before_fork() {
     fork::before();
@@ -317,9 +329,9 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, before_fork, check_dense, confine, facts, file_of, get_num_threads,
-        inspect, limit_threads, multiply_dense, only_this_file, read_dense, read_path, read_strings,
-        reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, after_fork, available_memory, before_fork, check_dense, confine, facts, file_of,
+        get_num_threads, inspect, limit_threads, memory_limit, multiply_dense, only_this_file, read_dense,
+        read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// Whether the engine was built with optimisations.

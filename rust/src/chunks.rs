@@ -1,6 +1,11 @@
 //! Chunks of a dataset: the grid that they form, and where the file keeps each.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
+use std::ops::RangeInclusive;
+
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// A regular grid of chunks over a dataset's shape; the last chunk of an axis may reach over its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,12 +23,12 @@ impl Grid {
         if shape.len() != chunk.len() || chunk.contains(&0) {
             return Err(Error::Structure(format!("chunks of shape {chunk:?} for a dataset of {shape:?}")));
         }
-        let counts: Vec<u64> = shape.iter().zip(chunk).map(|(&extent, &len)| extent.div_ceil(len)).collect();
+        let counts = memory::collect(shape.iter().zip(chunk).map(|(&extent, &len)| extent.div_ceil(len)))?;
         counts
             .iter()
             .try_fold(1u64, |product, &count| product.checked_mul(count.max(1)))
             .ok_or_else(|| Error::Structure(format!("too many chunks: {counts:?}")))?;
-        Ok(Self { shape: shape.to_vec(), chunk: chunk.to_vec(), counts })
+        Ok(Self { shape: memory::copy(shape)?, chunk: memory::copy(chunk)?, counts })
     }
 
     /// Extent of each axis.
@@ -109,6 +114,12 @@ impl ChunkIndex {
         }
     }
 
+    /// Whether any chunk was written whose number is in this range.
+    pub fn has_any(&self, numbers: RangeInclusive<u64>) -> bool {
+        let first = self.entries.partition_point(|&(number, _)| number < *numbers.start());
+        self.entries.get(first).is_some_and(|(number, _)| numbers.contains(number))
+    }
+
     /// The numbers of all chunks that were ever written, increasing.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         self.entries.iter().map(|&(linear, _)| linear)
@@ -149,6 +160,8 @@ mod tests {
         assert_eq!(index.get(7), Some(chunk(70)));
         assert_eq!(index.get(2), None);
         assert_eq!(index.numbers().collect::<Vec<_>>(), [0, 3, 7]);
+        assert!(index.has_any(0..=0) && index.has_any(2..=6) && index.has_any(7..=u64::MAX));
+        assert!(!index.has_any(1..=2) && !index.has_any(8..=9) && !ChunkIndex::default().has_any(0..=9));
         assert!(ChunkIndex::new(vec![(1, chunk(1)), (1, chunk(2))]).is_err());
     }
 }

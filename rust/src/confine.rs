@@ -30,6 +30,8 @@ pub struct Confined {
 /// # Errors
 /// Those of opening the file. What the system does not offer is not an error.
 pub fn confine(path: &Path) -> Result<Confined> {
+    // Asked for while the system may be asked.
+    crate::memory::limit();
     imp::confine(path)
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::chunks::Grid;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Blocks of this many bytes stand in for chunks where a dataset has none: large enough to make the
 /// cost of a job small, small enough to stay in a core's cache.
@@ -112,15 +113,33 @@ impl Dataset {
         if !self.fill.is_empty() {
             return Ok(Cow::Borrowed(&self.fill));
         }
-        let mut zeros = Vec::new();
-        zeros.try_reserve_exact(self.element.size()).map_err(|_| {
-            Error::OutOfMemory(format!(
-                "a value of {} bytes is more than memory can hold",
-                self.element.size()
-            ))
-        })?;
-        zeros.resize(self.element.size(), 0);
-        Ok(Cow::Owned(zeros))
+        Ok(Cow::Owned(memory::zeros(self.element.size())?))
+    }
+
+    /// Memory that the description takes, in bytes.
+    pub fn memory(&self) -> usize {
+        let steps = |filters: &[FilterStep]| -> usize {
+            let step = |step: &FilterStep| {
+                size_of::<FilterStep>() + step.name.capacity() + step.values.capacity() * size_of::<u32>()
+            };
+            filters.iter().map(step).sum()
+        };
+        let Self { shape, element: _, layout, fill, base: _, elsewhere: _ } = self;
+        let layout = match layout {
+            Layout::Compact(values) => values.capacity(),
+            Layout::Contiguous(_) => 0,
+            Layout::Chunked { chunk, filters, partial_unfiltered: _, missing } => {
+                chunk.capacity() * size_of::<u64>()
+                    + steps(filters)
+                    + missing.as_ref().map_or(0, String::capacity)
+            }
+            Layout::Library { reason, chunk, filters } => {
+                reason.capacity()
+                    + chunk.as_ref().map_or(0, |chunk| chunk.capacity() * size_of::<u64>())
+                    + steps(filters)
+            }
+        };
+        size_of::<Self>() + shape.capacity() * size_of::<u64>() + fill.capacity() + layout
     }
 
     /// Shape of the file's chunks, if it has chunks.

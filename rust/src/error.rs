@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::memory::NoMemory;
+
 /// What every fallible function of the engine returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -209,5 +211,11 @@ impl Error {
             Self::ElementType(message) => Self::ElementType(format!("{place}: {message}")),
             other => other,
         }
+    }
+}
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory(bytes): NoMemory) -> Self {
+        Self::OutOfMemory(format!("no memory for {bytes} bytes; read it in parts"))
     }
 }

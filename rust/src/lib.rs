@@ -51,6 +51,7 @@ pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use hdf5::only_this_file;
 pub use identity::{Identity, Stamp};
+pub use memory::{available as available_memory, limit as memory_limit};
 pub use object::{Attribute, Field, Kind as ObjectKind, Member, Object, Values};
 pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};
 pub use selection::Axis;

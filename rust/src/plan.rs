@@ -4,16 +4,25 @@
 //! C-contiguous array of the selection's shape. What the plan promises, and its tests check against an
 //! obvious twin: the jobs together write each element of the output exactly once.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
 use crate::chunks::Grid;
 use crate::error::{Error, Result};
+use crate::memory::{self, NoMemory};
 use crate::selection::Axis;
 
 /// Room for the rank of nearly every dataset without an allocation.
 pub type PerAxis<T> = SmallVec<[T; 4]>;
+
+/// Collects what there is one of for each axis.
+#[allow(clippy::disallowed_methods, reason = "32 axes at most")]
+pub(crate) fn per_axis<T>(values: impl Iterator<Item = T>) -> PerAxis<T> {
+    values.collect()
+}
 
 /// Consecutive elements of a chunk that go to consecutive places of the output, along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +148,8 @@ impl Piece<'_> {
 enum AxisPlan {
     /// Chunk coordinates follow from arithmetic: steps no longer than a chunk leave none out.
     Range { start: u64, len: usize, step: u64, chunk: u64, first: u64, touched: u64 },
+    /// And of longer steps, each leads to a chunk of its own.
+    Steps { start: u64, len: usize, step: u64, chunk: u64 },
     /// `(coordinate, first, past the last)` of the indices that fall into each touched chunk.
     Indices { indices: Vec<u64>, chunk: u64, touched: Vec<(u64, usize, usize)> },
     /// The same for runs, already cut at the chunks' edges.
@@ -146,34 +157,35 @@ enum AxisPlan {
 }
 
 impl AxisPlan {
-    fn new(axis: &Axis, chunk: u64) -> Self {
+    fn new(axis: &Axis, chunk: u64) -> std::result::Result<Self, NoMemory> {
         match axis {
             &Axis::Range { start, len, step } if step <= chunk => {
                 let first = start / chunk;
                 let touched =
                     if len == 0 { 0 } else { (start + step * (len as u64 - 1)) / chunk - first + 1 };
-                Self::Range { start, len, step, chunk, first, touched }
+                Ok(Self::Range { start, len, step, chunk, first, touched })
             }
-            &Axis::Range { start, len, step } => {
-                Self::from_indices((0..len as u64).map(|i| start + step * i).collect(), chunk)
-            }
-            Axis::Indices(indices) => Self::from_indices(indices.clone(), chunk),
+            &Axis::Range { start, len, step } => Ok(Self::Steps { start, len, step, chunk }),
+            Axis::Indices(indices) => Self::from_indices(memory::copy(indices)?, chunk),
             Axis::Runs(runs) => Self::from_runs(runs, chunk),
         }
     }
 
-    fn from_indices(indices: Vec<u64>, chunk: u64) -> Self {
+    fn from_indices(indices: Vec<u64>, chunk: u64) -> std::result::Result<Self, NoMemory> {
         let mut touched = Vec::new();
         let mut begin = 0;
         for group in indices.chunk_by(|a, b| a / chunk == b / chunk) {
-            touched.push((group[0] / chunk, begin, begin + group.len()));
+            memory::push(&mut touched, (group[0] / chunk, begin, begin + group.len()))?;
             begin += group.len();
         }
-        Self::Indices { indices, chunk, touched }
+        Ok(Self::Indices { indices, chunk, touched })
     }
 
-    fn from_runs(whole: &[(u64, usize)], chunk: u64) -> Self {
-        let mut runs: Vec<Run> = Vec::with_capacity(whole.len());
+    fn from_runs(whole: &[(u64, usize)], chunk: u64) -> std::result::Result<Self, NoMemory> {
+        // Each run is cut at the chunks' edges: as many as there will be, before the first is made.
+        let cut = |&(start, len): &(u64, usize)| ((start % chunk + len as u64).div_ceil(chunk)) as usize;
+        let count = whole.iter().map(cut).fold(0, usize::saturating_add);
+        let mut runs: Vec<Run> = memory::with_capacity(count)?;
         let mut touched: Vec<(u64, usize, usize)> = Vec::new();
         let mut target = 0;
         for &(mut start, mut left) in whole {
@@ -183,7 +195,7 @@ impl AxisPlan {
                 let len = left.min((chunk - source) as usize);
                 match touched.last_mut() {
                     Some(last) if last.0 == coordinate => last.2 += 1,
-                    _ => touched.push((coordinate, runs.len(), runs.len() + 1)),
+                    _ => memory::push(&mut touched, (coordinate, runs.len(), runs.len() + 1))?,
                 }
                 runs.push(Run { source: source as usize, target, len });
                 start += len as u64;
@@ -191,13 +203,14 @@ impl AxisPlan {
                 left -= len;
             }
         }
-        Self::Runs { runs, touched }
+        Ok(Self::Runs { runs, touched })
     }
 
     /// Number of chunk coordinates that are touched.
     fn touched(&self) -> u64 {
         match self {
             Self::Range { touched, .. } => *touched,
+            Self::Steps { len, .. } => *len as u64,
             Self::Indices { touched, .. } | Self::Runs { touched, .. } => touched.len() as u64,
         }
     }
@@ -206,6 +219,7 @@ impl AxisPlan {
     fn coordinate(&self, position: u64) -> u64 {
         match self {
             Self::Range { first, .. } => first + position,
+            Self::Steps { start, step, chunk, .. } => (start + step * position) / chunk,
             Self::Indices { touched, .. } | Self::Runs { touched, .. } => touched[position as usize].0,
         }
     }
@@ -225,6 +239,10 @@ impl AxisPlan {
                     target: target as usize,
                     len: fitting.min(len as u64 - target) as usize,
                 }
+            }
+            &Self::Steps { start, step, chunk, .. } => {
+                let source = ((start + step * position) % chunk) as usize;
+                Piece::Strided { source, step: 1, target: position as usize, len: 1 }
             }
             Self::Indices { indices, chunk, touched } => {
                 let (coordinate, begin, end) = touched[position as usize];
@@ -379,10 +397,12 @@ impl Plan {
             axis.check(number, extent)?;
         }
         let too_large = || Error::OutOfMemory("the result is more than memory can hold".into());
-        let lens: Vec<usize> = selection.iter().map(Axis::len).collect();
+        let lens = memory::collect(selection.iter().map(Axis::len))?;
         lens.iter().try_fold(1usize, |product, &len| product.checked_mul(len)).ok_or_else(too_large)?;
-        let axes: Vec<AxisPlan> =
-            selection.iter().zip(grid.chunk()).map(|(axis, &chunk)| AxisPlan::new(axis, chunk)).collect();
+        let mut axes = memory::with_capacity(rank)?;
+        for (axis, &chunk) in selection.iter().zip(grid.chunk()) {
+            axes.push(AxisPlan::new(axis, chunk)?);
+        }
         let jobs = axes
             .iter()
             .try_fold(1u64, |product, axis| product.checked_mul(axis.touched()))
@@ -467,25 +487,19 @@ impl Plan {
     /// The `number`-th job, in the chunks' C order.
     pub fn job(&self, number: usize) -> Job<'_> {
         let mut left = number as u64;
-        let mut positions: PerAxis<u64> = self
-            .axes
-            .iter()
-            .rev()
-            .map(|axis| {
-                let position = left % axis.touched();
-                left /= axis.touched();
-                position
-            })
-            .collect();
-        positions.reverse();
-        let coordinates: PerAxis<u64> =
-            self.axes.iter().zip(&positions).map(|(axis, &position)| axis.coordinate(position)).collect();
+        let mut positions: PerAxis<u64> = PerAxis::from_elem(0, self.axes.len());
+        for (axis, position) in self.axes.iter().zip(&mut positions).rev() {
+            *position = left % axis.touched();
+            left /= axis.touched();
+        }
+        let positioned = || self.axes.iter().zip(&positions);
+        let coordinates = per_axis(positioned().map(|(axis, &position)| axis.coordinate(position)));
         Job {
             plan: self,
             number,
             linear: self.grid.linear(coordinates.iter().copied()),
-            offset: coordinates.iter().zip(self.grid.chunk()).map(|(&at, &len)| at * len).collect(),
-            pieces: self.axes.iter().zip(&positions).map(|(axis, &position)| axis.piece(position)).collect(),
+            offset: per_axis(coordinates.iter().zip(self.grid.chunk()).map(|(&at, &len)| at * len)),
+            pieces: per_axis(positioned().map(|(axis, &position)| axis.piece(position))),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
+use crate::memory;
 use crate::origin::Origin;
 use crate::plan::{Job, Plan};
 use crate::planes::Planes;
@@ -400,16 +401,29 @@ impl ChunkReader<'_> {
         Self { cached: None, ..self }
     }
 
+    /// Whether it is known that none of a plan's chunks was ever written, without looking for each.
+    pub(crate) fn is_unwritten(&self, plan: &Plan) -> bool {
+        let Some(last) = plan.jobs().checked_sub(1) else { return true };
+        match &self.backend {
+            Backend::Chunked(chunked) => !chunked.index.has_any(plan.job(0).linear..=plan.job(last).linear),
+            Backend::Contiguous(None) => true,
+            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => false,
+        }
+    }
+
     /// The numbers in the grid of the chunks that were ever written; `None` where the file has no index of them, and all
     /// blocks have to be read to know.
-    pub(crate) fn written(&self) -> Option<Vec<usize>> {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn written(&self) -> Result<Option<Vec<usize>>> {
         let index = match &self.backend {
             Backend::Chunked(chunked) => chunked.index.as_ref(),
             Backend::Library { filtered: Some((index, _)), .. } => index,
-            Backend::Contiguous(None) => return Some(Vec::new()),
-            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => return None,
+            Backend::Contiguous(None) => return Ok(Some(Vec::new())),
+            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => return Ok(None),
         };
-        Some(index.numbers().filter_map(|number| usize::try_from(number).ok()).collect())
+        Ok(Some(memory::collect(index.numbers().filter_map(|number| usize::try_from(number).ok()))?))
     }
 
     /// Reads and decodes the chunk of a job for nothing but its faults; of strings, also what it refers to.
@@ -476,7 +490,7 @@ impl ChunkReader<'_> {
                     let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
                     pipeline
                         .check_sizes(chunk.filter_mask, bytes(chunk.size), bytes(len))
-                        .and_then(|()| filters::check_memory(bytes(len)))
+                        .and_then(|()| Ok(memory::check(bytes(len))?))
                         .map_err(|fault| self.fault(fault, job))?;
                 }
                 self.by_library(reader, job, worker.scratch.get(), form)
@@ -639,12 +653,9 @@ impl ChunkReader<'_> {
             return reader.read_strings(&start, &count);
         }
         let decoded = self.decode(job, worker, Form::AsStored, Keep::Nowhere)?;
-        let mut strings = Vec::new();
         let len = count.iter().product::<u64>() as usize;
-        strings
-            .try_reserve_exact(len)
-            .map_err(|_| Error::OutOfMemory(format!("{}: no memory for {len} strings", self.place)))?;
-        strings.resize(len, Vec::new());
+        let mut strings: Vec<Vec<u8>> =
+            memory::vec(Vec::new(), len).map_err(|error| Error::from(error).at(&self.place))?;
         let Some(Values::AsStored(values)) = decoded.values() else { return Ok(strings) };
         let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
         let mut result = Ok(());
@@ -681,10 +692,7 @@ impl ChunkReader<'_> {
             self.source.read_at(address, &mut header, place)?;
             let size = heap::collection_size(&header).map_err(damaged)?;
             self.source.check(address, size as u64, place)?;
-            let mut bytes = Vec::new();
-            let fault = |_| self.fault(Fault::OutOfMemory(size), job);
-            bytes.try_reserve_exact(size).map_err(fault)?;
-            bytes.resize(size, 0);
+            let mut bytes = memory::zeros(size).map_err(|error| self.fault(error.into(), job))?;
             self.source.read_at(address, &mut bytes, place)?;
             let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
             self.heaps().put(reference.collection, Arc::clone(&collection));
@@ -692,11 +700,7 @@ impl ChunkReader<'_> {
         };
         let bytes = collection.string(reference).map_err(damaged)?;
         // Any number of references may lead to the same long string.
-        let mut string = Vec::new();
-        let fault = |_| self.fault(Fault::OutOfMemory(bytes.len()), job);
-        string.try_reserve_exact(bytes.len()).map_err(fault)?;
-        string.extend_from_slice(bytes);
-        Ok(string)
+        memory::copy(bytes).map_err(|error| self.fault(error.into(), job))
     }
 
     fn heaps(&self) -> MutexGuard<'_, LruCache<u64, Arc<Collection>>> {

@@ -1,8 +1,11 @@
 //! Selections: for each axis of a dataset, the indices that are asked for.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// The indices of one axis, strictly increasing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,13 +103,15 @@ impl Axis {
     }
 
     /// The indices at these positions.
-    #[must_use]
-    pub fn part(&self, positions: Range<usize>) -> Self {
-        match self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn part(&self, positions: Range<usize>) -> Result<Self> {
+        Ok(match self {
             &Self::Range { start, step, .. } => {
                 Self::Range { start: start + step * positions.start as u64, len: positions.len(), step }
             }
-            Self::Indices(indices) => Self::Indices(indices[positions].to_vec()),
+            Self::Indices(indices) => Self::Indices(memory::copy(&indices[positions])?),
             Self::Runs(runs) => {
                 let mut before = 0;
                 let mut cut = |&(start, len): &(u64, usize)| {
@@ -115,9 +120,9 @@ impl Axis {
                     before += len;
                     (from < to).then(|| (start + skipped, to - from))
                 };
-                Self::Runs(runs.iter().filter_map(&mut cut).collect())
+                Self::Runs(memory::collect(runs.iter().filter_map(&mut cut))?)
             }
-        }
+        })
     }
 
     /// The place of an index in the selection, if it is selected.
@@ -205,11 +210,11 @@ mod tests {
         let runs = Axis::Runs(vec![(2, 2), (10, 1)]);
         assert_eq!((0..4).map(|i| runs.get(i)).collect::<Vec<_>>(), [Some(2), Some(3), Some(10), None]);
         assert_eq!([1, 2, 3, 4, 10].map(|i| runs.position(i)), [None, Some(0), Some(1), None, Some(2)]);
-        assert_eq!(runs.part(1..3), Axis::Runs(vec![(3, 1), (10, 1)]));
-        assert_eq!(runs.part(2..2).len(), 0);
+        assert_eq!(runs.part(1..3).unwrap(), Axis::Runs(vec![(3, 1), (10, 1)]));
+        assert_eq!(runs.part(2..2).unwrap().len(), 0);
         let range = Axis::Range { start: 1, len: 2, step: 5 };
-        assert_eq!(range.part(1..2), Axis::Range { start: 6, len: 1, step: 5 });
-        assert_eq!(Axis::Indices(vec![2, 5, 9]).part(1..3), Axis::Indices(vec![5, 9]));
+        assert_eq!(range.part(1..2).unwrap(), Axis::Range { start: 6, len: 1, step: 5 });
+        assert_eq!(Axis::Indices(vec![2, 5, 9]).part(1..3).unwrap(), Axis::Indices(vec![5, 9]));
         assert_eq!([0, 1, 2, 6, 11].map(|i| range.position(i)), [None, Some(0), None, Some(1), None]);
         assert_eq!((0..3).map(|i| range.get(i)).collect::<Vec<_>>(), [Some(1), Some(6), None]);
     }

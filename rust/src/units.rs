@@ -3,10 +3,13 @@
 //! Where they are cut depends on the dataset and the request alone, never on the number of threads, and no chunk belongs to
 //! two of them.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::plan::{PerAxis, Plan};
+use crate::memory;
+use crate::plan::{PerAxis, Plan, per_axis};
 use crate::reader::{self, ChunkReader};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
@@ -41,14 +44,14 @@ impl Units {
     /// Units of as many chunks as come to `bytes` when they are decoded, at least one, along the axes in this order.
     pub(crate) fn new(plan: &Plan, chunk_bytes: usize, bytes: usize, order: PerAxis<usize>) -> Self {
         let mut room = (bytes / chunk_bytes.max(1)).max(1) as u64;
-        let touched: PerAxis<u64> = (0..plan.lens().len()).map(|axis| plan.touched(axis)).collect();
+        let touched = per_axis((0..plan.lens().len()).map(|axis| plan.touched(axis)));
         let mut chunks = PerAxis::from_elem(1, touched.len());
         for &axis in &order {
             chunks[axis] = room.min(touched[axis]).max(1);
             room /= chunks[axis];
         }
-        let counts =
-            touched.iter().zip(&chunks).map(|(&touched, &chunks)| touched.div_ceil(chunks)).collect();
+        let pairs = touched.iter().zip(&chunks);
+        let counts = per_axis(pairs.map(|(&touched, &chunks)| touched.div_ceil(chunks)));
         Self { chunks, counts, order }
     }
 
@@ -81,7 +84,7 @@ impl Units {
     /// The box of all units of a band.
     pub(crate) fn span(&self, plan: &Plan, band: &Band) -> Region {
         let ranges = band.first.iter().zip(&band.counts).enumerate();
-        ranges.map(|(axis, (&first, &count))| self.range(plan, axis, first..first + count)).collect()
+        per_axis(ranges.map(|(axis, (&first, &count))| self.range(plan, axis, first..first + count)))
     }
 
     /// Positions along an axis that some units take.
@@ -95,6 +98,15 @@ impl Units {
     }
 }
 
+/// The elements of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Block<'a> {
+    /// All of them, in C order.
+    Values(&'a [u8]),
+    /// The one value that all of them have, since no chunk of the block was ever written.
+    Same(&'a [u8]),
+}
+
 /// What a worker keeps between units.
 #[derive(Default)]
 pub(crate) struct Worker {
@@ -103,7 +115,7 @@ pub(crate) struct Worker {
     block: Vec<u64>,
 }
 
-/// Reads a unit, each of its chunks once, and calls `take` with blocks of its elements in C order, converted by `kernel`,
+/// Reads a unit, each of its chunks once, and calls `take` with blocks of its elements, converted by `kernel`,
 /// and with each block's box of the selection. A block has all of the unit; where that is more than so many elements,
 /// positions of one axis, and all of those after it.
 pub(crate) fn read(
@@ -113,26 +125,34 @@ pub(crate) fn read(
     kernel: Kernel,
     most: usize,
     worker: &mut Worker,
-    mut take: impl FnMut(&Region, &[u8]),
+    mut take: impl FnMut(&Region, Block<'_>),
 ) -> Result<()> {
     let part = |block: &Region| {
-        let axes: Vec<Axis> =
-            selection.iter().zip(block).map(|(axis, range)| axis.part(range.clone())).collect();
+        let mut axes: PerAxis<Axis> = PerAxis::new();
+        for (axis, range) in selection.iter().zip(block) {
+            axes.push(axis.part(range.clone())?);
+        }
         Plan::new(plan.grid().clone(), &axes)
     };
     let unit_plan = part(unit)?;
     if unit_plan.count() == 0 {
         return Ok(());
     }
-    let sweep = reader.part_of_sweep(&unit_plan, plan.jobs());
     let Worker { chunks, block: room } = worker;
+    if reader.is_unwritten(&unit_plan) {
+        let value = room_for(room, 1, kernel)?;
+        kernel.convert(&reader.dataset().fill_value()?, value);
+        take(unit, Block::Same(value));
+        return Ok(());
+    }
+    let sweep = reader.part_of_sweep(&unit_plan, plan.jobs());
     if unit_plan.jobs() > 1 || unit_plan.count() <= most || !sweep.decodes_whole_chunks() {
         let bytes = room_for(room, unit_plan.count(), kernel)?;
         let output = Output::new(bytes, &unit_plan, kernel)?;
         for number in 0..unit_plan.jobs() {
             sweep.copy(number, &output, chunks)?;
         }
-        take(unit, output.finish()?);
+        take(unit, Block::Values(output.finish()?));
         return Ok(());
     }
     let job = unit_plan.job(0);
@@ -142,7 +162,7 @@ pub(crate) fn read(
         let bytes = room_for(room, block_plan.count(), kernel)?;
         let output = Output::new(bytes, &block_plan, kernel)?;
         sweep.write(&output, 0, &decoded)?;
-        take(&block, output.finish()?);
+        take(&block, Block::Values(output.finish()?));
     }
     Ok(())
 }
@@ -152,10 +172,7 @@ fn room_for(room: &mut Vec<u64>, count: usize, kernel: Kernel) -> Result<&mut [u
     let bytes = count * kernel.target_size();
     let words = bytes.div_ceil(8);
     if room.len() < words {
-        let more = words - room.len();
-        room.try_reserve_exact(more)
-            .map_err(|_| crate::Error::OutOfMemory(format!("no memory for {bytes} bytes of a chunk")))?;
-        room.resize(words, 0);
+        memory::resize(room, words, 0)?;
     }
     Ok(&mut bytemuck::cast_slice_mut(room)[..bytes])
 }
@@ -222,7 +239,7 @@ mod tests {
             let mut seen = vec![0; plan.count()];
             for number in 0..all.len() {
                 let unit = units.unit(&plan, &all, number);
-                let parts: Vec<Axis> = selection.iter().zip(&unit).map(|(axis, range)| axis.part(range.clone())).collect();
+                let parts: Vec<Axis> = selection.iter().zip(&unit).map(|(axis, range)| axis.part(range.clone()).unwrap()).collect();
                 let part = Plan::new(plan.grid().clone(), &parts).unwrap();
                 for job in 0..part.jobs() {
                     prop_assert!(chunks.insert(part.job(job).linear), "a chunk of two units");

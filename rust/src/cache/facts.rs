@@ -16,6 +16,9 @@ use crate::identity::Identity;
 /// Memory that the facts of all files may take together; the latest is kept whatever its size.
 const BUDGET: usize = 64 << 20;
 
+/// Bytes of an entry beside what its facts take: its place in the list and in the table, and what allocators add.
+const ENTRY: usize = 512;
+
 /// A file in some state, and the name of a dataset in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -35,10 +38,15 @@ struct Facts {
 }
 
 impl Facts {
-    fn memory(&self) -> usize {
-        // A description is small; 1 KiB stands for it and the entry itself.
-        1024 + self.index.as_ref().map_or(0, |index| index.memory())
-            + self.pointers.as_ref().map_or(0, |pointers| size_of_val::<[u64]>(pointers))
+    /// Memory that these facts of a dataset take, in bytes.
+    fn memory(&self, key: &Key) -> usize {
+        // All fields, so that none that is added is left out.
+        let Self { dataset, index, pointers, number: _ } = self;
+        ENTRY
+            + key.name.len()
+            + dataset.as_ref().map_or(0, |dataset| dataset.memory())
+            + index.as_ref().map_or(0, |index| index.memory())
+            + pointers.as_ref().map_or(0, |pointers| size_of_val::<[u64]>(pointers))
     }
 }
 
@@ -64,14 +72,15 @@ impl Cache {
 
     fn put(&mut self, key: &Key, change: impl FnOnce(&mut Facts)) {
         let entries = self.entries.get_or_insert_with(LruCache::unbounded);
-        let mut facts = entries.pop(key).unwrap_or_default();
-        self.memory = self.memory.saturating_sub(facts.memory());
+        let before = entries.pop(key);
+        self.memory -= before.as_ref().map_or(0, |facts| facts.memory(key));
+        let mut facts = before.unwrap_or_default();
         change(&mut facts);
-        self.memory += facts.memory();
+        self.memory += facts.memory(key);
         entries.put(key.clone(), facts);
         while self.memory > BUDGET && entries.len() > 1 {
-            if let Some((_, oldest)) = entries.pop_lru() {
-                self.memory = self.memory.saturating_sub(oldest.memory());
+            if let Some((key, oldest)) = entries.pop_lru() {
+                self.memory -= oldest.memory(&key);
             }
         }
     }
@@ -113,6 +122,40 @@ pub(crate) fn number(key: &Key) -> NonZero<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::dataset::Layout;
+    use crate::element::ElementType;
+
+    /// How many of these descriptions are kept, after more were put than fit.
+    fn kept(of: impl Fn() -> Dataset, name_len: usize) -> usize {
+        let identity = Identity::of(&std::fs::metadata(file!().split_once('/').unwrap().1).unwrap());
+        let mut cache = Cache { entries: None, memory: 0 };
+        let count = 2 * BUDGET / (60_000 + name_len);
+        for number in 0..count {
+            let mut name = number.to_le_bytes().to_vec();
+            name.resize(name_len.max(8), b'x');
+            cache.put(&Key { identity, name }, |facts| facts.dataset = Some(Arc::new(of())));
+        }
+        assert!(cache.memory <= BUDGET);
+        let entries = cache.entries.unwrap();
+        assert_eq!(cache.memory, entries.iter().map(|(key, facts)| facts.memory(key)).sum::<usize>());
+        entries.len()
+    }
+
+    #[test]
+    fn what_descriptions_hold_counts() {
+        let of = |layout: Layout, fill: usize| Dataset {
+            shape: vec![60_000],
+            element: ElementType::from_numpy("|u1").unwrap(),
+            layout,
+            fill: vec![1; fill],
+            base: 0,
+            elsewhere: false,
+        };
+        let most = BUDGET / 60_000;
+        assert!(kept(|| of(Layout::Compact(vec![0; 60_000]), 0), 8) <= most, "values");
+        assert!(kept(|| of(Layout::Contiguous(None), 60_000), 8) <= most, "a fill value");
+        assert!(kept(|| of(Layout::Contiguous(None), 0), 60_000) <= most, "a name");
+    }
 
     #[test]
     fn facts_are_kept_within_the_budget() {

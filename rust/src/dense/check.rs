@@ -1,9 +1,12 @@
 //! Decoding all of a dataset for nothing but its faults.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{Request, Worker};
@@ -30,9 +33,10 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
     Request::run(path, |request| {
         let reader = request.reader(name)?.uncached();
         let shape = reader.grid().shape().iter();
+        #[allow(clippy::disallowed_methods, reason = "as many as there are axes")]
         let selection: Vec<Axis> = shape.map(|&extent| Axis::all(extent)).collect::<Result<_>>()?;
         let plan = Plan::new(reader.grid().clone(), &selection).map_err(|error| error.at(reader.place()))?;
-        let written = reader.written();
+        let written = reader.written()?;
         let jobs = written.as_ref().map_or(plan.jobs(), Vec::len);
         let damaged = Mutex::new(Vec::new());
         let work = control.work();
@@ -46,7 +50,7 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
             if let Err(error) = reader.attempt(&job, worker) {
                 let Some(complaint) = complaint(&error) else { return Err(error) };
                 let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
-                damaged.push((job.offset.to_vec(), complaint));
+                memory::push(&mut damaged, (job.offset.into_vec(), complaint))?;
                 if written.is_none() {
                     return Err(error);
                 }

@@ -1,5 +1,7 @@
 //! Reading a dataset, or any selection of it, into an array.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod check;
 mod reduce;
 
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dataset::{Dataset, Facts, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{Request, Worker};
@@ -96,10 +99,8 @@ pub fn read_strings(
             )));
         }
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
-        let mut out = Vec::new();
-        out.try_reserve_exact(plan.count())
-            .map_err(|_| Error::OutOfMemory(format!("no memory for {} strings", plan.count())))?;
-        out.resize(plan.count(), Vec::new());
+        let out: Vec<Vec<u8>> =
+            memory::vec(Vec::new(), plan.count()).map_err(|error| Error::from(error).at(reader.place()))?;
         let out = Mutex::new(out);
         pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
             let job = plan.job(number);

@@ -1,11 +1,14 @@
 //! Statistics of dense datasets.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 use std::path::Path;
 
 use crate::element::ElementType;
 use crate::error::Result;
-use crate::plan::{PerAxis, Plan};
+use crate::memory;
+use crate::plan::{PerAxis, Plan, per_axis};
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request};
 use crate::reduce::cells::{Cells, Counts, Part, PerCell, merge_part};
@@ -74,17 +77,17 @@ impl Sweep<'_> {
     fn run<T: Number>(&self, control: &Control<'_>) -> Result<Vec<Statistics>> {
         let lens = self.plan.lens();
         let counts = Counts { present: self.skips_nan, stored: false };
-        let mut results = Vec::with_capacity(self.views.len());
+        let mut results = memory::with_capacity(self.views.len())?;
         for view in self.views {
-            results.push(Statistics::new::<T>(view.lens(lens).to_vec(), view.wanted)?);
+            results.push(Statistics::new::<T>(&view.lens(lens), view.wanted)?);
         }
         let units = Units::new(self.plan, self.reader.chunk_bytes(), UNIT_BYTES, self.order());
         let work = control.work();
         work.expect(units.band(None).len() as u64);
-        for band in self.bands::<T>(&units, counts) {
+        for band in self.bands::<T>(&units, counts)? {
             let span = units.span(self.plan, &band);
-            let band_lens: PerAxis<usize> = span.iter().map(Range::len).collect();
-            let mut totals: Vec<Cells<T>> = Vec::with_capacity(self.views.len());
+            let band_lens = per_axis(span.iter().map(Range::len));
+            let mut totals: Vec<Cells<T>> = memory::with_capacity(self.views.len())?;
             for view in self.views {
                 totals.push(Cells::new(&view.lens(&band_lens), view.wanted, counts)?);
             }
@@ -101,8 +104,7 @@ impl Sweep<'_> {
             })?;
             order.finish(band.len())?;
             for ((view, cells), result) in self.views.iter().zip(totals).zip(&mut results) {
-                let sizes: Vec<PerCell> =
-                    view.axes.iter().zip(lens).map(|(usage, &len)| PerCell::new(usage, len)).collect();
+                let sizes = PerCell::of_view(view, lens)?;
                 let origin = kept(view, span.iter().map(|range| range.start));
                 cells.finish(&sizes, self.skips_nan, &origin, result);
             }
@@ -114,28 +116,29 @@ impl Sweep<'_> {
     /// merged into the same cells.
     fn order(&self) -> PerAxis<usize> {
         let is_kept = |axis: &usize| self.views.first().is_some_and(|view| view.axes[*axis] == Use::Keep);
-        let (kept, reduced): (Vec<usize>, Vec<usize>) = (0..self.selection.len()).rev().partition(is_kept);
-        reduced.into_iter().chain(kept).collect()
+        let (kept, reduced): (PerAxis<usize>, PerAxis<usize>) =
+            (0..self.selection.len()).rev().partition(is_kept);
+        per_axis(reduced.into_iter().chain(kept))
     }
 
     /// Cuts the units into bands, which are done one after another so that there are not too many cells at a time. Only an
     /// axis that all views keep can be cut.
-    fn bands<T: Number>(&self, units: &Units, counts: Counts) -> Vec<Band> {
+    fn bands<T: Number>(&self, units: &Units, counts: Counts) -> Result<Vec<Band>> {
         let bytes = |view: &View| {
             let cells: usize = view.lens(self.plan.lens()).iter().product();
             cells.saturating_mul(Cells::<T>::bytes(view.wanted, counts))
         };
         let all: usize = self.views.iter().map(bytes).sum();
         let is_kept = |axis: &usize| self.views.iter().all(|view| view.axes[*axis] == Use::Keep);
-        match (0..self.selection.len()).find(is_kept) {
+        Ok(match (0..self.selection.len()).find(is_kept) {
             Some(axis) if all > BAND_BYTES => {
                 let count = units.count(axis);
                 let each = (u128::from(count) * BAND_BYTES as u128 / all as u128).max(1) as u64;
                 let starts = (0..count).step_by(each as usize);
-                starts.map(|start| units.band(Some((axis, start..count.min(start + each))))).collect()
+                memory::collect(starts.map(|start| units.band(Some((axis, start..count.min(start + each))))))?
             }
-            _ => vec![units.band(None)],
-        }
+            _ => memory::collect([units.band(None)])?,
+        })
     }
 
     /// Folds the elements of a unit.
@@ -146,20 +149,26 @@ impl Sweep<'_> {
         counts: Counts,
         worker: &mut Worker,
     ) -> Result<Part<T>> {
-        let lens: PerAxis<usize> = unit.iter().map(Range::len).collect();
-        let mut part: Part<T> = Vec::with_capacity(self.views.len());
+        let lens = per_axis(unit.iter().map(Range::len));
+        let mut part: Part<T> = memory::with_capacity(self.views.len())?;
         for view in self.views {
             let origin = kept(view, unit.iter().zip(band).map(|(unit, band)| unit.start - band.start));
             part.push((origin, Cells::new(&view.lens(&lens), view.wanted, counts)?));
         }
         let read = (self.plan, self.selection);
-        units::read(self.reader, read, unit, self.kernel, BLOCK_ELEMENTS, worker, |block, bytes| {
-            let lens: PerAxis<usize> = block.iter().map(Range::len).collect();
-            let origin: PerAxis<usize> = block.iter().map(|range| range.start).collect();
+        units::read(self.reader, read, unit, self.kernel, BLOCK_ELEMENTS, worker, |block, elements| {
+            let lens = per_axis(block.iter().map(Range::len));
+            let origin = per_axis(block.iter().map(|range| range.start));
             for (view, (_, cells)) in self.views.iter().zip(&mut part) {
                 let inside = unit.iter().zip(block).map(|(unit, block)| block.start - unit.start);
                 let first = cells.place(&kept(view, inside));
-                cells.take(&view.levels(&origin, &lens), first, bytemuck::cast_slice(bytes));
+                let levels = view.levels(&origin, &lens);
+                match elements {
+                    units::Block::Values(bytes) => cells.take(&levels, first, bytemuck::cast_slice(bytes)),
+                    units::Block::Same(bytes) => {
+                        cells.take_same(&levels, first, bytemuck::pod_read_unaligned(bytes));
+                    }
+                }
             }
         })?;
         Ok(part)
@@ -168,5 +177,6 @@ impl Sweep<'_> {
 
 /// Indices along the axes of a selection as those of a view's cells.
 fn kept(view: &View, indices: impl Iterator<Item = usize>) -> PerAxis<usize> {
-    view.axes.iter().zip(indices).map(|(usage, index)| if *usage == Use::Keep { index } else { 0 }).collect()
+    let axes = view.axes.iter().zip(indices);
+    per_axis(axes.map(|(usage, index)| if *usage == Use::Keep { index } else { 0 }))
 }

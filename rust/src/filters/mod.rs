@@ -23,14 +23,12 @@ mod spare;
 mod szip;
 mod zstd;
 
-use std::sync::OnceLock;
-
 use self::bitshuffle::Bitshuffle;
 pub use self::spare::Lent;
 pub(crate) use self::spare::hold;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
-use crate::memory::{self, Bytes};
+use crate::memory::{self, Bytes, NoMemory};
 
 /// Most bytes that a byte decodes to; of the codecs other than bzip2 and Blosc2.
 #[cfg(feature = "fuzzing")]
@@ -73,6 +71,12 @@ impl From<Fault> for Complaint {
 impl From<Declined> for Complaint {
     fn from(declined: Declined) -> Self {
         Self::Declined(declined)
+    }
+}
+
+impl From<NoMemory> for Fault {
+    fn from(NoMemory(bytes): NoMemory) -> Self {
+        Self::OutOfMemory(bytes)
     }
 }
 
@@ -458,27 +462,6 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// Checks that this machine has memory for `len` bytes. Systems that promise more memory than they have would
-/// otherwise end the process when it is used.
-///
-/// # Errors
-/// [`Fault::OutOfMemory`] when it has not.
-pub fn check_memory(len: usize) -> Result<(), Fault> {
-    static MEMORY: OnceLock<Option<u64>> = OnceLock::new();
-    let memory = MEMORY.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let kib = |field| {
-            let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        (kib("MemTotal:")? + kib("SwapTotal:").unwrap_or(0)).checked_mul(1024)
-    });
-    match memory {
-        Some(memory) if len as u64 > *memory => Err(Fault::OutOfMemory(len)),
-        _ => Ok(()),
-    }
-}
-
 /// Buffers have multiples of these: a little more than was asked for is not a reason to make another one.
 const SMALL_STEP: usize = 4 << 10;
 const LARGE_STEP: usize = 2 << 20;
@@ -505,7 +488,7 @@ impl Buffer {
     }
 
     fn allocate(len: usize) -> Result<Bytes, Fault> {
-        check_memory(len)?;
+        memory::check(len)?;
         let step = if len < memory::LARGE { SMALL_STEP } else { LARGE_STEP };
         let rounded = len.checked_next_multiple_of(step).unwrap_or(len);
         Bytes::zeroed(rounded).ok_or(Fault::OutOfMemory(len))

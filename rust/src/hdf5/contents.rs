@@ -23,6 +23,7 @@ use super::strings::{take_strings, unpadded};
 use super::{Library, element, find, open};
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
+use crate::memory;
 use crate::object::{Field, Kind, Member, Object, Values};
 use crate::origin::Origin;
 
@@ -258,18 +259,14 @@ pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
         }
     };
     if element.kind() == ElementKind::String {
-        let mut pointers: Vec<*mut c_char> = Vec::new();
-        pointers.try_reserve_exact(count).map_err(|_| no_memory())?;
-        pointers.resize(count, std::ptr::null_mut());
+        let mut pointers: Vec<*mut c_char> =
+            memory::vec(std::ptr::null_mut(), count).map_err(|_| no_memory())?;
         let status = read(pointers.as_mut_ptr().cast());
         // SAFETY: what libhdf5 wrote there, or nothing.
         let strings = unsafe { take_strings(pointers) };
         return status.map(|()| Values::Strings(strings));
     }
-    let mut bytes: Vec<u8> = Vec::new();
-    let len = count.checked_mul(size).ok_or_else(no_memory)?;
-    bytes.try_reserve_exact(len).map_err(|_| no_memory())?;
-    bytes.resize(len, 0);
+    let mut bytes: Vec<u8> = memory::zeros(count.saturating_mul(size)).map_err(|_| no_memory())?;
     read(bytes.as_mut_ptr().cast())?;
     Ok(match element.kind() {
         ElementKind::Text(padding) => {

@@ -22,7 +22,9 @@ use super::{Library, Opened, attributes, element, open};
 use crate::dataset::{Dataset, Facts, FilterStep, Layout};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
+use crate::memory;
 use crate::origin::Origin;
+use crate::selection::to_len;
 
 /// `HADDR_UNDEF`: no space was ever allocated.
 const NO_ADDRESS: u64 = u64::MAX;
@@ -232,7 +234,7 @@ impl Description<'_> {
                         message: format!("a fill value of {} bytes has no room in the file", element.size()),
                     });
                 }
-                fill.resize(element.size(), 0);
+                memory::resize(&mut fill, element.size(), 0)?;
                 self.library.check(
                     H5Pget_fill_value(plist.get(), datatype.get(), fill.as_mut_ptr().cast()),
                     &self.place,
@@ -270,7 +272,7 @@ impl Description<'_> {
         if bytes.is_none_or(|bytes| bytes > stored) {
             return Err(self.too_short(stored));
         }
-        let mut values = vec![0u8; stored as usize];
+        let mut values: Vec<u8> = memory::zeros(to_len(stored)?)?;
         // SAFETY: under the lock; the buffer holds all values in the type that they are stored in.
         let status = unsafe {
             H5Dread(dataset, datatype.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.as_mut_ptr().cast())

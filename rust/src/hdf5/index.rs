@@ -11,6 +11,7 @@ use hdf5_metno_sys::h5s::{H5S_UNLIMITED, H5Sclose, H5Sget_simple_extent_dims};
 use super::{Library, Opened, open};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::error::{Error, Place, Result};
+use crate::memory;
 use crate::origin::Origin;
 
 /// `H5D_CHUNK_IDX_EARRAY` of `H5Dpublic.h`.
@@ -94,7 +95,8 @@ struct Collector<'a> {
     seen: u64,
     /// A sound index has no more entries: each takes space in the file.
     limit: u64,
-    complaint: Option<String>,
+    failure: Option<Error>,
+    place: &'a Place,
 }
 
 unsafe extern "C" fn collect(
@@ -112,7 +114,8 @@ unsafe extern "C" fn collect(
     };
     collector.seen += 1;
     if collector.seen > collector.limit {
-        collector.complaint = Some("its chunk index has more entries than there can be".into());
+        let message = "its chunk index has more entries than there can be".into();
+        collector.failure = Some(Error::Damaged { place: collector.place.clone(), message });
         return -1;
     }
     // A chunk outside of the shape was left behind when the dataset shrank.
@@ -122,7 +125,11 @@ unsafe extern "C" fn collect(
     };
     if let Some(coordinates) = coordinates.filter(inside) {
         let linear = collector.grid.linear(coordinates.into_iter());
-        collector.entries.push((linear, Chunk { address, size, filter_mask }));
+        let entry = (linear, Chunk { address, size, filter_mask });
+        if let Err(error) = memory::push(&mut collector.entries, entry) {
+            collector.failure = Some(Error::from(error).at(collector.place));
+            return -1;
+        }
     }
     0
 }
@@ -137,14 +144,15 @@ pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkInd
     let place = Place::dataset(origin.path(), name);
     let order = Order::of(&library, &opened, grid.shape().len(), &place)?;
     let limit = origin.identity().length();
-    let mut collector = Collector { grid, order, entries: Vec::new(), seen: 0, limit, complaint: None };
+    let mut collector =
+        Collector { grid, order, entries: Vec::new(), seen: 0, limit, failure: None, place: &place };
     // SAFETY: under the lock; an open dataset. The callback is given the collector during the call only.
     let status = unsafe {
         H5Dchunk_iter(opened.dataset.get(), H5P_DEFAULT, Some(collect), (&raw mut collector).cast())
     };
-    if let Some(message) = collector.complaint {
+    if let Some(failure) = collector.failure {
         library.failure();
-        return Err(Error::Damaged { place, message });
+        return Err(failure);
     }
     library.check(status, &place)?;
     ChunkIndex::new(collector.entries).map_err(|error| Error::Damaged { place, message: error.to_string() })

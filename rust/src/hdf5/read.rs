@@ -15,6 +15,7 @@ use super::strings::take_strings;
 use super::{Library, Opened, element, open};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
+use crate::memory;
 use crate::origin::Origin;
 
 /// Most axes of a dataset (`H5S_MAX_RANK`).
@@ -100,11 +101,8 @@ impl Reader {
     /// [`Error::Unreadable`] when libhdf5 fails, [`Error::OutOfMemory`].
     pub fn read_strings(&self, start: &[u64], count: &[u64]) -> Result<Vec<Vec<u8>>> {
         let elements = count.iter().product::<u64>() as usize;
-        let mut pointers: Vec<*mut c_char> = Vec::new();
-        pointers
-            .try_reserve_exact(elements)
-            .map_err(|_| Error::OutOfMemory(format!("{}: no memory for {elements} strings", self.place)))?;
-        pointers.resize(elements, std::ptr::null_mut());
+        let mut pointers: Vec<*mut c_char> = memory::vec(std::ptr::null_mut(), elements)
+            .map_err(|error| Error::from(error).at(&self.place))?;
         let library = Library::lock();
         let status = self.read_box(&library, start, count, pointers.as_mut_ptr().cast(), &self.place);
         // SAFETY: what libhdf5 wrote there for this read, or nothing.

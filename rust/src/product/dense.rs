@@ -1,5 +1,7 @@
 //! Products of dense datasets: by blocks of whole chunks, as native numbers.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -9,6 +11,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, ShapeBuilder
 
 use super::{Block, Left, Number, Right, add_row, is_exact};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request, Worker};
@@ -46,33 +49,37 @@ pub fn multiply<N: Number>(
         }
         let selection = [left.rows.clone(), left.columns.clone()];
         let plan = Plan::new(reader.grid().clone(), &selection).map_err(|error| error.at(reader.place()))?;
-        Sweep { reader: &reader, left, blocks: blocks(&plan) }.run(right, control)
+        Sweep { reader: &reader, left, blocks: blocks(&plan)? }.run(right, control)
     })
 }
 
 /// Neighbouring stretches, together no longer than `most` unless a single one is.
-fn joined(stretches: &[Range<usize>], most: usize) -> Vec<Range<usize>> {
+fn joined(stretches: &[Range<usize>], most: usize) -> Result<Vec<Range<usize>>> {
     let mut joined: Vec<Range<usize>> = Vec::new();
     for stretch in stretches {
         match joined.last_mut() {
             Some(last) if stretch.end - last.start <= most => last.end = stretch.end,
-            _ => joined.push(stretch.clone()),
+            _ => memory::push(&mut joined, stretch.clone())?,
         }
     }
-    joined
+    Ok(joined)
 }
 
 type Rectangle = (Range<usize>, Range<usize>);
 
 /// Cuts the selection into blocks of whole chunks, which are read one after another.
-fn blocks(plan: &Plan) -> Vec<Rectangle> {
-    let stretches = |axis| (0..plan.touched(axis)).map(|chunk| plan.targets(axis, chunk)).collect::<Vec<_>>();
-    let (rows, columns) = (stretches(0), stretches(1));
+fn blocks(plan: &Plan) -> Result<Vec<Rectangle>> {
+    let stretches = |axis| memory::collect((0..plan.touched(axis)).map(|chunk| plan.targets(axis, chunk)));
+    let (rows, columns) = (stretches(0)?, stretches(1)?);
     let tallest = rows.iter().map(Range::len).max().unwrap_or(0).max(1);
-    let columns = joined(&columns, (ELEMENTS / tallest).max(1));
+    let columns = joined(&columns, (ELEMENTS / tallest).max(1))?;
     let widest = columns.iter().map(Range::len).max().unwrap_or(0).max(1);
-    let rows = joined(&rows, (ELEMENTS / widest).max(1));
-    rows.iter().flat_map(|rows| columns.iter().map(move |columns| (rows.clone(), columns.clone()))).collect()
+    let rows = joined(&rows, (ELEMENTS / widest).max(1))?;
+    let mut blocks = memory::with_capacity(rows.len().saturating_mul(columns.len()))?;
+    blocks.extend(
+        rows.iter().flat_map(|rows| columns.iter().map(move |columns| (rows.clone(), columns.clone()))),
+    );
+    Ok(blocks)
 }
 
 /// A block in memory.
@@ -139,14 +146,14 @@ impl Sweep<'_> {
         let ((rows, columns), Loaded { values, via }) = (block, loaded);
         let plan = Plan::new(
             self.reader.grid().clone(),
-            &[self.left.rows.part(rows.clone()), self.left.columns.part(columns.clone())],
+            &[self.left.rows.part(rows.clone())?, self.left.columns.part(columns.clone())?],
         )?;
         let stored = self.reader.dataset().element;
         let twice = !is_exact(stored, self.left.via);
         let target = if twice { self.left.via.to_native() } else { N::ELEMENT };
-        resize(values, plan.count(), N::default())?;
+        memory::resize(values, plan.count(), N::default())?;
         let buffer: &mut [u8] = if twice {
-            resize(via, plan.count() * target.size(), 0)?;
+            memory::resize(via, plan.count() * target.size(), 0)?;
             via
         } else {
             bytemuck::cast_slice_mut(values)
@@ -168,6 +175,7 @@ impl Sweep<'_> {
     }
 
     /// Cuts the product of a block into parts for different threads.
+    #[allow(clippy::disallowed_methods, reason = "no more than `PARTS`")]
     fn parts<'p, N: Number>(
         &self,
         (rows, columns): &Rectangle,
@@ -215,14 +223,6 @@ impl<N: Number> Part<'_, N> {
     }
 }
 
-fn resize<T: Clone>(values: &mut Vec<T>, len: usize, value: T) -> Result<()> {
-    values.try_reserve_exact(len.saturating_sub(values.len())).map_err(|_| {
-        Error::OutOfMemory(format!("no memory for a block of {len} numbers that are to be multiplied"))
-    })?;
-    values.resize(len, value);
-    Ok(())
-}
-
 /// By the `matrixmultiply` crate, on this thread.
 pub(super) fn multiply_floats(left: Block<'_, f64>, right: &[f64], width: usize, out: &mut [f64]) {
     let Block { values, stride, rows, columns, transposed } = left;
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_joined() {
-        assert_eq!(joined(&[0..1, 1..3, 3..5, 5..9], 3), [0..3, 3..5, 5..9]);
+        assert_eq!(joined(&[0..1, 1..3, 3..5, 5..9], 3).unwrap(), [0..3, 3..5, 5..9]);
     }
 
     fn twin<N: Number>(left: Block<'_, N>, right: &[N], width: usize, out: &mut [N]) {

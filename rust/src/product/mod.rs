@@ -5,6 +5,8 @@
 //! of the file. So the result is the same, to the last bit, on any number of threads, and nothing is held once for
 //! each thread.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod dense;
 
 use crate::element::{ElementType, Kind};

@@ -1,10 +1,13 @@
 //! Cells: what the values of a block go into, for each result of a sweep.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use super::fold::{Bounds, Extremes, Fold, Moments, Nonzero, OfPresent, Present, Spread, Stored, Sum};
 use super::number::{Number, Total};
 use super::{Statistics, Use, View, Wanted};
 use crate::error::{Error, Result};
-use crate::plan::PerAxis;
+use crate::memory;
+use crate::plan::{PerAxis, per_axis};
 
 /// One axis of a block of values, and what a view does with it.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +68,7 @@ impl<T: Number> Cells<T> {
     pub(crate) fn new(lens: &[usize], wanted: Wanted, counts: Counts) -> Result<Self> {
         let count = product(lens)?;
         Ok(Self {
-            lens: lens.iter().copied().collect(),
+            lens: PerAxis::from_slice(lens),
             has_zeros: counts.stored,
             sum: filled(wanted.sum, <Sum as Fold<T>>::EMPTY, count)?,
             spread: filled(wanted.moments, <Spread as Fold<T>>::EMPTY, count)?,
@@ -102,6 +105,20 @@ impl<T: Number> Cells<T> {
             ($field:ident, $fold:ty) => {
                 if let Some(cells) = &mut self.$field {
                     walk::<T, $fold>(levels, &mut cells[first..], values);
+                }
+            };
+        }
+        for_each_kind!(self, take);
+    }
+
+    /// Takes a block whose values are all the same, from the cell `first` on.
+    pub(crate) fn take_same(&mut self, levels: &[Level<'_>], first: usize, value: T) {
+        macro_rules! take {
+            ($field:ident, $fold:ty) => {
+                if let Some(cells) = &mut self.$field {
+                    walk_same(levels, &mut cells[first..], 1, &|cell, times| {
+                        <$fold as Fold<T>>::same(cell, value, times);
+                    });
                 }
             };
         }
@@ -155,7 +172,7 @@ impl<T: Number> Cells<T> {
         statistics: &mut Statistics,
     ) {
         let lens = self.lens.clone();
-        let shape = statistics.shape.clone();
+        let shape: PerAxis<usize> = PerAxis::from_slice(&statistics.shape);
         let zero = T::zeroed();
         for_each_row(&lens, &shape, origin, |from, to, len| {
             // All axes but the last are the same for the row.
@@ -220,19 +237,30 @@ pub(crate) enum PerCell {
 }
 
 impl PerCell {
-    /// Of an axis of which so many indices are selected.
-    pub(crate) fn new(usage: &Use, len: usize) -> Self {
-        match usage {
+    /// Of each axis of a view, of which so many indices are selected.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn of_view(view: &View, selected: &[usize]) -> Result<PerAxis<Self>> {
+        let mut sizes = PerAxis::new();
+        for (usage, &len) in view.axes.iter().zip(selected) {
+            sizes.push(Self::new(usage, len)?);
+        }
+        Ok(sizes)
+    }
+
+    fn new(usage: &Use, len: usize) -> Result<Self> {
+        Ok(match usage {
             Use::Keep => Self::Same(1),
             Use::Reduce => Self::Same(len as u64),
             Use::Group { labels, groups } => {
-                let mut sizes = vec![0; *groups];
+                let mut sizes = memory::zeros(*groups)?;
                 for &label in labels {
                     sizes[label as usize] += 1;
                 }
                 Self::Each(sizes)
             }
-        }
+        })
     }
 
     fn get(&self, index: usize) -> u64 {
@@ -248,8 +276,8 @@ impl Statistics {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub(crate) fn new<T: Number>(shape: Vec<usize>, wanted: Wanted) -> Result<Self> {
-        let count = product(&shape)?;
+    pub(crate) fn new<T: Number>(shape: &[usize], wanted: Wanted) -> Result<Self> {
+        let count = product(shape)?;
         let integers = wanted.sum && <T::Total as Total>::IS_INTEGER;
         let bytes = count.checked_mul(size_of::<T>()).ok_or_else(|| too_many(count))?;
         Ok(Self {
@@ -261,7 +289,7 @@ impl Statistics {
                 .map(|((mean, lost), m2)| [mean, lost, m2]),
             extremes: zeros(wanted.extremes, bytes)?,
             nonzero: filled(wanted.nonzero, 0, count)?,
-            shape,
+            shape: memory::copy(shape)?,
         })
     }
 }
@@ -284,7 +312,7 @@ impl View {
             Use::Reduce => 1,
             Use::Group { groups, .. } => *groups,
         };
-        self.axes.iter().zip(selected).map(len).collect()
+        per_axis(self.axes.iter().zip(selected).map(len))
     }
 
     /// What is done with the axes of a block of so many indices, from those at `origin` on; neighbours of which the same
@@ -309,12 +337,7 @@ impl View {
 
 /// So many of one thing, if they are wanted.
 fn filled<C: Copy>(wanted: bool, one: C, count: usize) -> Result<Option<Vec<C>>> {
-    let mut cells = Vec::new();
-    if wanted {
-        cells.try_reserve_exact(count).map_err(|_| too_many(count))?;
-        cells.resize(count, one);
-    }
-    Ok(wanted.then_some(cells))
+    Ok(if wanted { Some(memory::vec(one, count)?) } else { None })
 }
 
 /// Two of them.
@@ -357,6 +380,26 @@ fn walk<T: Number, F: Fold<T>>(levels: &[Level<'_>], cells: &mut [F::Cell], valu
             let width = width(rest);
             for (part, &label) in values.chunks(inner(labels.len())).zip(labels) {
                 walk::<T, F>(rest, &mut cells[label as usize * width..], part);
+            }
+        }
+    }
+}
+
+/// Calls `take` with each cell that a block goes to, and how many of the block's values do; a cell may come more than once.
+fn walk_same<C>(levels: &[Level<'_>], cells: &mut [C], times: u64, take: &impl Fn(&mut C, u64)) {
+    match *levels {
+        [] => take(&mut cells[0], times),
+        [Level::Reduce(0) | Level::Keep(0), ..] => {}
+        [Level::Reduce(count), ref rest @ ..] => walk_same(rest, cells, times * count as u64, take),
+        [Level::Keep(count), ref rest @ ..] => {
+            for cells in cells.chunks_mut(width(rest)).take(count) {
+                walk_same(rest, cells, times, take);
+            }
+        }
+        [Level::Group(labels, _), ref rest @ ..] => {
+            let width = width(rest);
+            for &label in labels {
+                walk_same(rest, &mut cells[label as usize * width..], times, take);
             }
         }
     }

@@ -30,6 +30,9 @@ pub(crate) trait Fold<T: Number> {
     /// Takes all of another cell's values.
     fn merge(cell: &mut Self::Cell, other: Self::Cell);
 
+    /// Takes one value so many times, at least once.
+    fn same(cell: &mut Self::Cell, value: T, times: u64);
+
     /// Takes values into one cell.
     fn run(cell: &mut Self::Cell, values: &[T]) {
         for &value in values {
@@ -58,6 +61,10 @@ impl<T: Number> Fold<T> for Sum {
 
     fn merge(cell: &mut T::Total, other: T::Total) {
         cell.merge(other);
+    }
+
+    fn same(cell: &mut T::Total, value: T, times: u64) {
+        T::add_times(cell, value, times);
     }
 
     fn run(cell: &mut T::Total, values: &[T]) {
@@ -188,6 +195,12 @@ impl<T: Number> Fold<T> for Spread {
 
     fn merge(cell: &mut Moments, other: Moments) {
         cell.merge(other);
+    }
+
+    fn same(cell: &mut Moments, value: T, times: u64) {
+        let mut one = <Self as Fold<T>>::EMPTY;
+        <Self as Fold<T>>::run(&mut one, &[value]);
+        cell.merge(Moments { count: times as f64, ..one });
     }
 
     fn run(cell: &mut Moments, values: &[T]) {
@@ -332,6 +345,10 @@ impl<T: Number> Fold<T> for Extremes {
         cell.has_nan |= other.has_nan;
     }
 
+    fn same(cell: &mut Bounds<T>, value: T, _: u64) {
+        <Self as Fold<T>>::one(cell, value);
+    }
+
     fn run(cell: &mut Bounds<T>, values: &[T]) {
         let (blocks, rest) = values.as_chunks::<LANES>();
         let (mut min, mut max, mut nan) = ([cell.min; LANES], [cell.max; LANES], [false; LANES]);
@@ -368,6 +385,12 @@ impl<T: Number, F: Fold<T>> Fold<T> for OfPresent<F> {
     fn merge(cell: &mut F::Cell, other: F::Cell) {
         F::merge(cell, other);
     }
+
+    fn same(cell: &mut F::Cell, value: T, times: u64) {
+        if !value.is_nan() {
+            F::same(cell, value, times);
+        }
+    }
 }
 
 /// Numbers of values that are not zero.
@@ -379,6 +402,10 @@ impl<T: Number> Fold<T> for Nonzero {
 
     fn one(cell: &mut u64, value: T) {
         *cell += u64::from(value.is_nonzero());
+    }
+
+    fn same(cell: &mut u64, value: T, times: u64) {
+        *cell += if value.is_nonzero() { times } else { 0 };
     }
 
     fn merge(cell: &mut u64, other: u64) {
@@ -397,6 +424,10 @@ impl<T: Number> Fold<T> for Present {
         *cell += u64::from(!value.is_nan());
     }
 
+    fn same(cell: &mut u64, value: T, times: u64) {
+        *cell += if value.is_nan() { 0 } else { times };
+    }
+
     fn merge(cell: &mut u64, other: u64) {
         *cell += other;
     }
@@ -411,6 +442,10 @@ impl<T: Number> Fold<T> for Stored {
 
     fn one(cell: &mut u64, _: T) {
         *cell += 1;
+    }
+
+    fn same(cell: &mut u64, _: T, times: u64) {
+        *cell += times;
     }
 
     fn merge(cell: &mut u64, other: u64) {

@@ -28,6 +28,8 @@ pub(crate) trait Number: Pod + PartialOrd + Send + Sync {
     fn local(self) -> Self::Local;
     /// Adds a sum of a few.
     fn add_local(total: &mut Self::Total, local: Self::Local);
+    /// Adds a value so many times.
+    fn add_times(total: &mut Self::Total, value: Self, times: u64);
     /// Adds one value.
     fn add(total: &mut Self::Total, value: Self);
     /// The nearest double.
@@ -90,6 +92,15 @@ impl Compensated {
         self.high = sum;
         self.low += lost;
     }
+
+    fn add_times(&mut self, value: f64, times: u64) {
+        // Each half is a double.
+        for times in [times >> 32 << 32, times & 0xffff_ffff].map(|half| half as f64) {
+            let product = value * times;
+            self.add(product);
+            self.low += value.mul_add(times, -product);
+        }
+    }
 }
 
 impl Total for Compensated {
@@ -127,6 +138,10 @@ macro_rules! integer {
 
             fn add_local(total: &mut i128, local: $local) {
                 *total = total.wrapping_add(i128::from(local));
+            }
+
+            fn add_times(total: &mut i128, value: Self, times: u64) {
+                *total = total.wrapping_add(i128::from(value).wrapping_mul(i128::from(times)));
             }
 
             fn add(total: &mut i128, value: Self) {
@@ -179,6 +194,10 @@ macro_rules! float {
 
             fn add_local(total: &mut Compensated, local: f64) {
                 total.add(local);
+            }
+
+            fn add_times(total: &mut Compensated, value: Self, times: u64) {
+                total.add_times($to_f64(value), times);
             }
 
             fn add(total: &mut Compensated, value: Self) {

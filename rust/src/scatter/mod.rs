@@ -4,6 +4,8 @@
 //! plan: the elements of different jobs go to different places. `Output` lets each job be written once,
 //! so no two threads can ever be given the same place.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod convert;
 mod from;
 
@@ -14,7 +16,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub use convert::Kernel;
 
 use crate::error::{Error, Result};
-use crate::plan::{PerAxis, Piece, Plan, Run};
+use crate::memory;
+use crate::plan::{PerAxis, Piece, Plan, Run, per_axis};
 use crate::planes::Planes;
 use from::{Bytes, From};
 
@@ -52,13 +55,13 @@ impl<'a> Output<'a> {
     /// A buffer for all elements of the plan, each converted by `kernel`.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the buffer is not of the plan's size.
+    /// [`Error::Internal`] when the buffer is not of the plan's size, [`Error::OutOfMemory`].
     pub fn new(buffer: &'a mut [u8], plan: &'a Plan, kernel: Kernel) -> Result<Self> {
         let (base, len) = (buffer.as_mut_ptr(), buffer.len());
         if plan.count().checked_mul(kernel.target_size()) != Some(len) {
             return Err(Error::Internal(format!("a buffer of {len} bytes for {} elements", plan.count())));
         }
-        let chunk: PerAxis<usize> = plan.grid().chunk().iter().map(|&len| len as usize).collect();
+        let chunk = per_axis(plan.grid().chunk().iter().map(|&len| len as usize));
         Ok(Self {
             base,
             len,
@@ -67,7 +70,7 @@ impl<'a> Output<'a> {
             share: None,
             source_strides: c_strides(&chunk, kernel.source_size()),
             target_strides: c_strides(plan.lens(), kernel.target_size()),
-            claimed: (0..plan.jobs().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            claimed: memory::collect((0..plan.jobs().div_ceil(64)).map(|_| AtomicU64::new(0)))?,
             written: AtomicUsize::new(0),
             _borrow: PhantomData,
         })
@@ -138,7 +141,7 @@ impl<'a> Output<'a> {
         if !self.takes_planes(planes.element()) {
             return Err(Error::Internal(format!("planes of {} bytes", planes.element())));
         }
-        let strides = self.source_strides.iter().map(|stride| stride / planes.element()).collect();
+        let strides = per_axis(self.source_strides.iter().map(|stride| stride / planes.element()));
         self.write(number, planes, &strides, self.kernel)
     }
 
@@ -161,23 +164,20 @@ impl<'a> Output<'a> {
             return Err(Error::Internal(format!("there is no job {number}")));
         }
         let pieces = self.plan.job(number).pieces;
-        let bounds: PerAxis<(usize, usize)> = pieces.iter().map(Piece::source_bounds).collect();
-        let lens: PerAxis<usize> = bounds.iter().map(|&(low, high)| high - low + 1).collect();
+        let bounds = per_axis(pieces.iter().map(Piece::source_bounds));
+        let lens = per_axis(bounds.iter().map(|&(low, high)| high - low + 1));
         // The pieces as they are when the box begins at 0.
-        let runs: PerAxis<Vec<Run>> = pieces
-            .iter()
-            .zip(&bounds)
-            .map(|(piece, &(low, _))| match *piece {
+        let mut runs: PerAxis<Vec<Run>> = PerAxis::new();
+        for (piece, &(low, _)) in pieces.iter().zip(&bounds) {
+            runs.push(match *piece {
                 Piece::Runs(runs) => {
-                    runs.iter().map(|run| Run { source: run.source - low, ..*run }).collect()
+                    memory::collect(runs.iter().map(|run| Run { source: run.source - low, ..*run }))?
                 }
                 _ => Vec::new(),
-            })
-            .collect();
-        let moved: PerAxis<Piece<'_>> = pieces
-            .iter()
-            .zip(bounds.iter().zip(&runs))
-            .map(|(piece, (&(low, _), runs))| match *piece {
+            });
+        }
+        let moved: PerAxis<Piece<'_>> = per_axis(pieces.iter().zip(bounds.iter().zip(&runs)).map(
+            |(piece, (&(low, _), runs))| match *piece {
                 Piece::Strided { source, step, target, len } => {
                     Piece::Strided { source: source - low, step, target, len }
                 }
@@ -185,8 +185,8 @@ impl<'a> Output<'a> {
                     Piece::Gather { indices, base: base + low as u64, target }
                 }
                 Piece::Runs(_) => Piece::Runs(runs),
-            })
-            .collect();
+            },
+        ));
         let strides = c_strides(&lens, self.kernel.source_size());
         self.write_pieces(
             number,

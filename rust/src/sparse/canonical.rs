@@ -3,11 +3,14 @@
 //! Files may hold them in any order, and more than once; such elements are added up, as scipy does
 //! (`scipy.sparse.csc_matrix.sum_duplicates`).
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::sync::{Mutex, PoisonError};
 
 use super::{Types, with_addition};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::pool::{self, Control};
 use crate::scatter::Kernel;
 
@@ -35,7 +38,7 @@ pub(super) fn make(
     control: &Control<'_>,
 ) -> Result<()> {
     let (index_size, value_size) = (target.indices.size(), target.data.size());
-    let mut parts: Vec<Mutex<Part<'_>>> = Vec::with_capacity(pointers.len());
+    let mut parts: Vec<Mutex<Part<'_>>> = memory::with_capacity(pointers.len())?;
     let (mut index_rest, mut value_rest) = (&mut *indices, &mut *values);
     for pair in pointers.windows(2) {
         let len = (pair[1] - pair[0]) as usize;
@@ -49,10 +52,8 @@ pub(super) fn make(
         let mut part = parts[number].lock().unwrap_or_else(PoisonError::into_inner);
         sort(&mut part, worker, target)
     })?;
-    let left: Vec<usize> = parts
-        .into_iter()
-        .map(|part| part.into_inner().unwrap_or_else(PoisonError::into_inner).left)
-        .collect();
+    let left = parts.into_iter().map(|part| part.into_inner().unwrap_or_else(PoisonError::into_inner).left);
+    let left: Vec<usize> = memory::collect(left)?;
     // Close the gaps that elements left which were added to others.
     let mut end = 0;
     for (position, &left) in left.iter().enumerate() {
@@ -73,7 +74,7 @@ pub(super) fn make(
 fn sort(part: &mut Part<'_>, worker: &mut Worker, target: Types) -> Result<()> {
     let len = part.left;
     let Worker { order, wide, values } = worker;
-    wide.resize(len, 0);
+    memory::resize(wide, len, 0)?;
     Kernel::new(target.indices, ElementType::U64)?.convert(part.indices, bytemuck::cast_slice_mut(wide));
     if wide.is_sorted_by(|a, b| a < b) {
         return Ok(());
@@ -82,11 +83,12 @@ fn sort(part: &mut Part<'_>, worker: &mut Worker, target: Types) -> Result<()> {
         Error::Structure(format!("{len} elements in one row or column are too many to be sorted"))
     })?;
     order.clear();
+    memory::reserve(order, len)?;
     order.extend(wide.iter().copied().zip(0..last));
     // By index, and elements with the same index as they stand in the file: sums do not depend on luck.
     order.sort_unstable();
     values.clear();
-    values.extend_from_slice(part.values);
+    memory::append(values, part.values)?;
     let mut kept = 0;
     macro_rules! merge {
         ($t:ty, $add:expr) => {{

@@ -9,6 +9,8 @@
 //! - some of it, or into a dense array, or transposed: by windows ([`window`]), of which `indices` are
 //!   decoded first, and of `data` only the chunks that hold a hit.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod canonical;
 mod product;
 mod reduce;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
+use crate::memory;
 use crate::plan::Plan;
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Decoded, Request, Values};
@@ -140,16 +143,16 @@ pub fn read<A: Array>(
         if secondary.is_all(matrix.secondary_extent()) {
             return whole::read(&opened, primary, target, control);
         }
-        let mut pointers = vec![0; primary.len() + 1];
+        let mut pointers: Vec<u64> = memory::zeros(primary.len() + 1)?;
         let (mut indices, mut values) = (Vec::new(), Vec::new());
         let mut canonical = true;
-        let mut windows = opened.windows(primary, secondary, target.data);
+        let mut windows = opened.windows(primary, secondary, target.data)?;
         while let Some(window) = windows.next(Hits::WithValues, control)? {
             for &(position, count) in &window.segments {
                 pointers[position + 1] += count as u64;
             }
             append_indices(&mut indices, &window.secondary, target.indices)?;
-            append(&mut values, &window.values)?;
+            memory::append(&mut values, &window.values)?;
             canonical &= window.increasing;
         }
         for position in 0..primary.len() {
@@ -207,7 +210,7 @@ pub fn read_dense(
             out.fill(0);
         }
         let opened = Opened::new(request, matrix)?;
-        let mut windows = opened.windows(primary, secondary, target);
+        let mut windows = opened.windows(primary, secondary, target)?;
         while let Some(window) = windows.next(Hits::WithValues, control)? {
             add_dense(&window, row_bytes.unwrap_or(0), target, out, control)?;
         }
@@ -305,13 +308,6 @@ macro_rules! with_addition {
 }
 use with_addition;
 
-/// Makes bytes longer, or says that there is no memory.
-fn append(bytes: &mut Vec<u8>, more: &[u8]) -> Result<()> {
-    grow(bytes, more.len())?;
-    bytes.extend_from_slice(more);
-    Ok(())
-}
-
 /// Appends positions in the type of the result.
 fn append_indices(bytes: &mut Vec<u8>, positions: &[u64], target: ElementType) -> Result<()> {
     if let Some(&largest) = positions.iter().max() {
@@ -319,19 +315,10 @@ fn append_indices(bytes: &mut Vec<u8>, positions: &[u64], target: ElementType) -
     }
     let len = bytes.len();
     let more = positions.len() * target.size();
-    grow(bytes, more)?;
-    bytes.resize(len + more, 0);
+    memory::reserve_more(bytes, more)?;
+    memory::resize(bytes, len + more, 0)?;
     Kernel::new(ElementType::U64, target)?.convert(bytemuck::cast_slice(positions), &mut bytes[len..]);
     Ok(())
-}
-
-fn grow(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
-    bytes.try_reserve(more).map_err(|_| {
-        Error::OutOfMemory(format!(
-            "no memory for the {} bytes of the result",
-            bytes.len().saturating_add(more)
-        ))
-    })
 }
 
 /// Checks that the type of the result can hold an index.
@@ -366,12 +353,14 @@ impl<'r> Opened<'r> {
     }
 
     /// Where the elements of each selected position are, as `(first, count)`.
-    fn stretches(&self, primary: &Axis) -> Vec<(u64, usize)> {
+    fn stretches(&self, primary: &Axis) -> Result<Vec<(u64, usize)>> {
         let stretch = |index: u64| {
             let (begin, end) = (self.pointers[index as usize], self.pointers[index as usize + 1]);
             (begin, (end - begin) as usize)
         };
-        (0..primary.len()).filter_map(|position| primary.get(position)).map(stretch).collect()
+        let mut stretches = memory::with_capacity(primary.len())?;
+        stretches.extend((0..primary.len()).filter_map(|position| primary.get(position)).map(stretch));
+        Ok(stretches)
     }
 
     fn windows<'o>(
@@ -379,8 +368,8 @@ impl<'r> Opened<'r> {
         primary: &Axis,
         secondary: &'o Axis,
         target: ElementType,
-    ) -> window::Windows<'o> {
-        window::Windows::new(self, self.stretches(primary), secondary, target)
+    ) -> Result<window::Windows<'o>> {
+        window::Windows::new(self, self.stretches(primary)?, secondary, target)
     }
 
     /// Calls `work` with indices of a decoded chunk, as 32- or 64-bit integers. What is negative comes out as
@@ -404,7 +393,7 @@ impl<'r> Opened<'r> {
                 if let Ok(narrow) = bytemuck::try_cast_slice::<u8, u32>(wanted) {
                     return work.run(narrow);
                 }
-                room.resize(len, 0);
+                memory::resize(room, len, 0)?;
                 let kernel = Kernel::new(ElementType::U32, ElementType::U64)?;
                 kernel.convert(wanted, bytemuck::cast_slice_mut(room));
                 return work.run(room);
@@ -416,7 +405,7 @@ impl<'r> Opened<'r> {
                 let mut fill = [0u64];
                 kernel.convert(&dataset.fill_value()?, bytemuck::cast_slice_mut(&mut fill));
                 room.clear();
-                room.resize(len, fill[0]);
+                memory::resize(room, len, fill[0])?;
                 return work.run(room);
             }
         };
@@ -427,7 +416,7 @@ impl<'r> Opened<'r> {
         {
             return work.run(wide);
         }
-        room.resize(len, 0);
+        memory::resize(room, len, 0)?;
         kernel.convert(wanted, bytemuck::cast_slice_mut(room));
         work.run(room)
     }
@@ -490,11 +479,8 @@ fn pointers(request: &Request, matrix: &Matrix) -> Result<Arc<[u64]>> {
         };
         // Before any memory is asked for: the shape says how long they must be.
         check_pointer_count(count, matrix)?;
-        let mut bytes: Vec<u64> = Vec::new();
-        bytes
-            .try_reserve_exact(to_len(count)?)
-            .map_err(|_| Error::OutOfMemory(format!("{name}: no memory for its {count} entries")))?;
-        bytes.resize(to_len(count)?, 0);
+        let mut bytes: Vec<u64> =
+            memory::zeros(to_len(count)?).map_err(|error| Error::from(error).at(&name))?;
         let reader = request.reader(&matrix.indptr)?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::all(count)?])?;
         let kernel = Kernel::new(dataset.element, ElementType::U64)?;

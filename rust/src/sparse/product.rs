@@ -6,6 +6,8 @@
 //! where they are the columns (or rows) of the matrix, each thread has some of these. Either way the elements that go
 //! into a row of the result are added in the order of the file.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +15,7 @@ use super::window::Filter;
 use super::{Indices, Matrix, Opened};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
 use crate::product::{Left, Number, Right, add_row, is_exact};
@@ -64,12 +67,12 @@ pub fn multiply<N: Number>(
             return Err(Error::ElementType(format!("no product of dtype '{}'", left.via)));
         }
         let sweep = Sweep {
-            filter: Filter::new(secondary, matrix.secondary_extent()),
+            filter: Filter::new(secondary, matrix.secondary_extent())?,
             opened: &opened,
             secondary,
             gathers,
             via: left.via,
-            stretches: opened.stretches(primary),
+            stretches: opened.stretches(primary)?,
         };
         if u32::try_from(matrix.secondary_extent()).is_ok() {
             sweep.run::<N, u32>(right, control)
@@ -229,10 +232,10 @@ impl Sweep<'_> {
         let types = self.opened.types;
         let twice = !is_exact(types.data, self.via);
         let target = if twice { self.via.to_native() } else { N::ELEMENT };
-        resize(&mut next.indices, stored.len(), I::default())?;
-        resize(&mut next.values, stored.len(), N::default())?;
+        memory::resize(&mut next.indices, stored.len(), I::default())?;
+        memory::resize(&mut next.values, stored.len(), N::default())?;
         let buffer: &mut [u8] = if twice {
-            resize(&mut next.via, stored.len() * target.size(), 0)?;
+            memory::resize(&mut next.via, stored.len() * target.size(), 0)?;
             &mut next.via
         } else {
             bytemuck::cast_slice_mut(&mut next.values)
@@ -308,14 +311,6 @@ impl Indices<()> for Inside<'_> {
     }
 }
 
-fn resize<T: Clone>(values: &mut Vec<T>, len: usize, value: T) -> Result<()> {
-    values
-        .try_reserve_exact(len.saturating_sub(values.len()))
-        .map_err(|_| Error::OutOfMemory(format!("no memory for a window of {len} stored elements")))?;
-    values.resize(len, value);
-    Ok(())
-}
-
 /// A window's product, cut into what one thread does at a time.
 struct Parts<'a, N, I> {
     window: &'a Window<N, I>,
@@ -362,20 +357,17 @@ impl<'a, N: Number, I: Index> Parts<'a, N, I> {
         let band_rows = secondary.len().div_ceil(fitting.max(least).min(most)).max(1);
         let edge = |position: usize| secondary.get(position).unwrap_or(u64::MAX);
         if gathers {
-            made.bands = (0..secondary.len()).step_by(band_rows).map(|at| edge(at + band_rows)).collect();
+            let ends = (0..secondary.len()).step_by(band_rows).map(|at| edge(at + band_rows));
+            made.bands = memory::collect(ends)?;
             made.jobs = by_segments(&window.segments, window.indices.len(), 2 * threads, width, right.out);
         } else {
-            made.jobs = right
-                .out
-                .chunks_mut(band_rows * width)
-                .enumerate()
-                .map(|(number, out)| {
-                    let first = number * band_rows;
-                    let begin = if first == 0 { 0 } else { edge(first) };
-                    let band = Some(begin..edge(first + band_rows));
-                    Mutex::new(Part { segments: 0..window.segments.len(), band, first, out })
-                })
-                .collect();
+            let bands = right.out.chunks_mut(band_rows * width).enumerate();
+            made.jobs = memory::collect(bands.map(|(number, out)| {
+                let first = number * band_rows;
+                let begin = if first == 0 { 0 } else { edge(first) };
+                let band = Some(begin..edge(first + band_rows));
+                Mutex::new(Part { segments: 0..window.segments.len(), band, first, out })
+            }))?;
         }
         Ok(made)
     }
@@ -433,6 +425,7 @@ impl<'a, N: Number, I: Index> Parts<'a, N, I> {
             return;
         }
         // What is left of each.
+        #[allow(clippy::disallowed_methods, reason = "no more than a window's elements")]
         let mut left: Vec<Range<usize>> = segments.iter().map(Segment::range).collect();
         for &end in &self.bands {
             for (segment, left) in segments.iter().zip(&mut left) {
@@ -528,7 +521,7 @@ mod tests {
             room in 1usize..100,
         ) {
             let extent = u64::from(extent);
-            let filter = Filter::new(&secondary, extent);
+            let filter = Filter::new(&secondary, extent).unwrap();
             let (outer, inner) =
                 if gathers { (columns.len(), secondary.len()) } else { (secondary.len(), columns.len()) };
             let right: Vec<i64> = (0..inner * width).map(|i| (i as i64 * 37) % 23 - 11).collect();

@@ -7,6 +7,8 @@
 //! more than once, which have to be added up before anything else is done with them, and those whose chunks have no edges
 //! in common for too long.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +16,7 @@ use super::window::{Filter, Hits};
 use super::{Indices, Matrix, Opened, Types, canonical};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::{PerAxis, Piece, Plan};
 use crate::pool::{self, Control};
 use crate::reader::{self, Request};
@@ -22,7 +25,7 @@ use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
 use crate::reduce::{Statistics, Use, View, check_element, with_number};
 use crate::scatter::{Kernel, Output};
-use crate::selection::Axis;
+use crate::selection::{Axis, to_len};
 
 /// Stored elements of a unit, at least.
 const UNIT_ELEMENTS: u64 = 1 << 17;
@@ -119,7 +122,7 @@ type Edge = (usize, u32);
 
 impl Sweep<'_> {
     fn run<T: Number>(&self, control: &Control<'_>) -> Result<Vec<Statistics>> {
-        let mut totals = Vec::with_capacity(self.views.len());
+        let mut totals = memory::with_capacity(self.views.len())?;
         for view in self.views {
             totals.push(Cells::<T>::new(&view.lens(&self.selected), view.wanted, self.counts)?);
         }
@@ -133,11 +136,10 @@ impl Sweep<'_> {
             }
             self.by_windows(&mut totals, control)?;
         }
-        let mut results = Vec::with_capacity(self.views.len());
+        let mut results = memory::with_capacity(self.views.len())?;
         for (view, cells) in self.views.iter().zip(totals) {
-            let mut result = Statistics::new::<T>(view.lens(&self.selected).to_vec(), view.wanted)?;
-            let sizes: Vec<PerCell> =
-                view.axes.iter().zip(self.selected).map(|(usage, len)| PerCell::new(usage, len)).collect();
+            let mut result = Statistics::new::<T>(&view.lens(&self.selected), view.wanted)?;
+            let sizes = PerCell::of_view(view, &self.selected)?;
             cells.finish(&sizes, self.counts.present, &[0, 0], &mut result);
             results.push(result);
         }
@@ -177,8 +179,10 @@ impl Sweep<'_> {
     }
 
     /// The units: stored elements from one multiple of `len` to the next, where any are selected.
-    fn units(&self, len: u64) -> Vec<Range<u64>> {
-        let mut units: Vec<Range<u64>> = Vec::new();
+    fn units(&self, len: u64) -> Result<Vec<Range<u64>>> {
+        // No more than these, of all that the file says that there are; checked before they are listed.
+        let stored = self.opened.pointers.last().copied().unwrap_or(0);
+        let mut units: Vec<Range<u64>> = memory::with_capacity(to_len(stored.div_ceil(len))?)?;
         let mut next = 0;
         loop {
             let position = self.positions(&(next..next + 1)).start;
@@ -186,9 +190,9 @@ impl Sweep<'_> {
             let found = (position..self.primary.len())
                 .map(|position| self.stretch(position))
                 .find(|stretch| !stretch.is_empty());
-            let Some(stretch) = found else { return units };
+            let Some(stretch) = found else { return Ok(units) };
             let start = stretch.start.max(next) / len * len;
-            units.push(start..start + len);
+            memory::push(&mut units, start..start + len)?;
             next = start + len;
         }
     }
@@ -211,8 +215,8 @@ impl Sweep<'_> {
             }
         }
         let wanted = UNIT_ELEMENTS.max(ELEMENTS_PER_CELL * cells as u64);
-        let units = self.units(wanted.div_ceil(block) * block);
-        let filter = Filter::new(self.secondary, self.opened.matrix.secondary_extent());
+        let units = self.units(wanted.div_ceil(block) * block)?;
+        let filter = Filter::new(self.secondary, self.opened.matrix.secondary_extent())?;
         let room = if bytes <= SMALL_PART { 2 * pool::num_threads()? } else { 0 };
         let is_ordered = AtomicBool::new(true);
         let mut last: Option<Edge> = None;
@@ -256,7 +260,7 @@ impl Sweep<'_> {
         let (mut first, mut last) = (None, None);
         for start in (unit.start..unit.end).step_by(block as usize) {
             let block = start..start + block;
-            let runs = self.runs(&block);
+            let runs = self.runs(&block)?;
             if !self.find(&block, &runs, filter, worker)? {
                 return Ok(None);
             }
@@ -282,7 +286,7 @@ impl Sweep<'_> {
         let axis = self.opened.matrix.primary_axis();
         let mut selected = self.selected;
         selected[axis] = positions.len();
-        let mut part = Vec::with_capacity(self.views.len());
+        let mut part = memory::with_capacity(self.views.len())?;
         for view in self.views {
             let mut origin = PerAxis::from_elem(0, 2);
             if view.axes[axis] == Use::Keep {
@@ -326,7 +330,7 @@ impl Sweep<'_> {
 
     /// Stored elements of a block that belong to selected positions of the primary axis; runs that follow each other are
     /// one.
-    fn runs(&self, block: &Range<u64>) -> Axis {
+    fn runs(&self, block: &Range<u64>) -> Result<Axis> {
         let mut runs: Vec<(u64, usize)> = Vec::new();
         for position in self.positions(block) {
             let stretch = self.stretch(position);
@@ -334,11 +338,11 @@ impl Sweep<'_> {
             let len = end.saturating_sub(start) as usize;
             match runs.last_mut() {
                 Some(last) if last.0 + last.1 as u64 == start => last.1 += len,
-                _ if len > 0 => runs.push((start, len)),
+                _ if len > 0 => memory::push(&mut runs, (start, len))?,
                 _ => {}
             }
         }
-        Axis::Runs(runs)
+        Ok(Axis::Runs(runs))
     }
 
     /// Reads the values of the elements that were found in a block.
@@ -355,7 +359,7 @@ impl Sweep<'_> {
         let bytes = found.secondary.len() * self.target.size();
         let words = bytes.div_ceil(8);
         if values.len() < words {
-            values.resize(words, 0);
+            memory::resize(values, words, 0)?;
         }
         let output = Output::new(&mut bytemuck::cast_slice_mut(values)[..bytes], &plan, self.kernel)?;
         let sweep = reader.part_of_sweep(&plan, reader.grid().len() as usize);
@@ -406,7 +410,7 @@ impl Sweep<'_> {
     /// Goes through windows, one after another, and brings whole columns (or rows) into canonical form.
     fn by_windows<T: Number>(&self, totals: &mut [Cells<T>], control: &Control<'_>) -> Result<()> {
         let types = Types { data: self.target, indices: ElementType::U64 };
-        let mut windows = self.opened.windows(self.primary, self.secondary, self.target);
+        let mut windows = self.opened.windows(self.primary, self.secondary, self.target)?;
         let (mut segments, mut indices, mut values) = (Vec::<(usize, usize)>::new(), Vec::new(), Vec::new());
         let work = control.work();
         work.expect(windows.elements() as u64);
@@ -420,23 +424,24 @@ impl Sweep<'_> {
                         _ => segments.push((position, count)),
                     }
                 }
-                super::append(&mut indices, bytemuck::cast_slice(&window.secondary))?;
-                super::append(&mut values, &window.values)?;
+                memory::append(&mut indices, bytemuck::cast_slice(&window.secondary))?;
+                memory::append(&mut values, &window.values)?;
             }
             if !is_last && (windows.is_inside() || indices.len() < CANONICAL_ELEMENTS * size_of::<u64>()) {
                 continue;
             }
-            let mut pointers: Vec<u64> = vec![0];
+            let mut pointers: Vec<u64> = memory::with_capacity(segments.len() + 1)?;
+            pointers.push(0);
             pointers.extend(segments.iter().scan(0, |end, &(_, count)| {
                 *end += count as u64;
                 Some(*end)
             }));
             canonical::make(&mut pointers, &mut indices, &mut values, types, control)?;
             let counts = pointers.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
-            let left: Vec<(usize, usize)> = segments.iter().map(|segment| segment.0).zip(counts).collect();
+            let left = memory::collect(segments.iter().map(|segment| segment.0).zip(counts))?;
             let count = pointers.last().copied().unwrap_or(0) as usize;
-            let secondary: Vec<u64> = numbers(&indices, count);
-            let elements: Vec<T> = numbers(&values, count);
+            let secondary: Vec<u64> = numbers(&indices, count)?;
+            let elements: Vec<T> = numbers(&values, count)?;
             if let (Some(first), Some(last)) = (left.first(), left.last()) {
                 let positions = first.0..last.0 + 1;
                 let mut part = self.part(&positions)?;
@@ -506,8 +511,9 @@ impl Indices<bool> for Take<'_, '_> {
 }
 
 /// The first numbers among bytes that may lie anywhere.
-fn numbers<N: bytemuck::Pod>(bytes: &[u8], count: usize) -> Vec<N> {
-    bytes.chunks_exact(size_of::<N>()).take(count).map(bytemuck::pod_read_unaligned).collect()
+fn numbers<N: bytemuck::Pod>(bytes: &[u8], count: usize) -> Result<Vec<N>> {
+    let numbers = bytes.chunks_exact(size_of::<N>()).take(count).map(bytemuck::pod_read_unaligned);
+    Ok(memory::collect(numbers)?)
 }
 
 /// Whether an element may stand after another in the file.

@@ -4,11 +4,14 @@
 //! goes to the next free place of its column. A selection of more than one window is decoded twice, once to
 //! count and once to place, since keeping it in between would take as much memory again as the result.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::sync::{Mutex, PoisonError};
 
 use super::window::{Hits, Window};
 use super::{Array, Compressed, Opened, Types, canonical, check_index_type};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::pool::{self, Control};
 use crate::selection::Axis;
 
@@ -22,13 +25,13 @@ pub(super) fn read<A: Array>(
     if let Some(last) = primary.len().checked_sub(1) {
         check_index_type(last as u64, target.indices)?;
     }
-    let mut windows = opened.windows(primary, secondary, target.data);
+    let mut windows = opened.windows(primary, secondary, target.data)?;
     let only = if windows.is_short() {
         Some(windows.next(Hits::WithValues, control)?.unwrap_or_default())
     } else {
         None
     };
-    let mut pointers = vec![0u64; secondary.len() + 1];
+    let mut pointers: Vec<u64> = memory::zeros(secondary.len() + 1)?;
     let mut count = |window: &Window| window.secondary.iter().for_each(|&to| pointers[to as usize + 1] += 1);
     match &only {
         Some(window) => count(window),
@@ -88,7 +91,7 @@ impl<'a> Places<'a> {
         let columns = pointers.len() - 1;
         let total = pointers[columns] as usize;
         let (index_size, value_size) = (target.indices.size(), target.data.size());
-        let mut parts = Vec::with_capacity(threads);
+        let mut parts = memory::with_capacity(threads)?;
         let (mut index_rest, mut value_rest) = (indices, values);
         let mut begin = 0;
         for number in 1..=threads {
@@ -105,11 +108,11 @@ impl<'a> Places<'a> {
             index_rest = after;
             let (values, after) = std::mem::take(&mut value_rest).split_at_mut(len * value_size);
             value_rest = after;
-            let relative = |pointers: &[u64]| pointers.iter().map(|&p| (p - base) as usize).collect();
+            let relative = |pointers: &[u64]| memory::collect(pointers.iter().map(|&p| (p - base) as usize));
             parts.push(Mutex::new(Part {
                 first: begin as u64,
-                next: relative(&pointers[begin..end]),
-                ends: relative(&pointers[begin + 1..=end]),
+                next: relative(&pointers[begin..end])?,
+                ends: relative(&pointers[begin + 1..=end])?,
                 indices,
                 values,
                 canonical: true,

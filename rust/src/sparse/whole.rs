@@ -1,11 +1,14 @@
 //! All of the secondary axis: `indices` and `data` are decoded straight into the result.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Array, Compressed, Indices, Opened, Types, canonical, check_index_type};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
 use crate::reader::{self, Decoded, Values};
@@ -32,8 +35,8 @@ pub(super) fn read<A: Array>(
     target: Types,
     control: &Control<'_>,
 ) -> Result<Compressed<A>> {
-    let stretches = opened.stretches(primary);
-    let mut pointers: Vec<u64> = Vec::with_capacity(stretches.len() + 1);
+    let stretches = opened.stretches(primary)?;
+    let mut pointers: Vec<u64> = memory::with_capacity(stretches.len() + 1)?;
     pointers.push(0);
     pointers.extend(stretches.iter().scan(0, |end, &(_, len)| {
         *end += len as u64;
@@ -44,7 +47,7 @@ pub(super) fn read<A: Array>(
     let count = to_len(pointers.last().copied().unwrap_or(0))?;
     let mut indices = A::allocate(count, target.indices)?;
     let mut values = A::allocate(count, target.data)?;
-    let selection = [joined(&stretches)];
+    let selection = [joined(&stretches)?];
     let index_plan = Plan::new(opened.indices.grid().clone(), &selection)?;
     let data_plan = Plan::new(opened.data.grid().clone(), &selection)?;
 
@@ -87,19 +90,19 @@ pub(super) fn read<A: Array>(
 }
 
 /// Stretches that follow each other are one run.
-fn joined(stretches: &[(u64, usize)]) -> Axis {
+fn joined(stretches: &[(u64, usize)]) -> Result<Axis> {
     let mut runs: Vec<(u64, usize)> = Vec::new();
     for &(start, len) in stretches.iter().filter(|stretch| stretch.1 > 0) {
         match runs.last_mut() {
             Some(last) if last.0 + last.1 as u64 == start => last.1 += len,
-            _ => runs.push((start, len)),
+            _ => memory::push(&mut runs, (start, len))?,
         }
     }
-    match runs.as_slice() {
+    Ok(match runs.as_slice() {
         [] => Axis::Range { start: 0, len: 0, step: 1 },
         &[(start, len)] => Axis::Range { start, len, step: 1 },
         _ => Axis::Runs(runs),
-    }
+    })
 }
 
 /// Checks indices while they are at hand: inside of the matrix, and increasing within each stretch.

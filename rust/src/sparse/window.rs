@@ -4,11 +4,14 @@
 //! and compared with the selection of the secondary axis; those that are in it are *hits*. Of `data` only
 //! the chunks that hold a hit are decoded.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::sync::{Mutex, PoisonError};
 
 use super::{Indices, Opened};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::plan::{Job, Piece, Plan, Run};
 use crate::pool::{self, Control};
 use crate::reader::{self, Decoded};
@@ -22,8 +25,9 @@ const ELEMENTS: usize = 1 << 20;
 /// No position of the selection.
 const NOWHERE: u32 = u32::MAX;
 
-/// Longest axis for which there is a table of where each index goes.
-const TABLE_EXTENT: u64 = 1 << 28;
+/// Longest axis for which there is a table of where each index goes, of 4 bytes each: a few MiB. Of longer ones there is
+/// one that is as long as the selection.
+const TABLE_EXTENT: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 } else { 1 << 20 };
 
 /// Whether the values of hits are wanted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,25 +57,42 @@ pub(super) enum Filter<'a> {
     Range { start: u64, len: u64 },
     /// To what the table says.
     Table(Vec<u32>),
-    /// To its place in the list: for axes too long for a table.
-    List(&'a Axis),
+    /// To its place in the list, of which each bucket of neighbouring indices has a part: for axes too long for a table.
+    Buckets { indices: &'a [u64], shift: u32, starts: Vec<u32> },
+    /// To its place in a selection in which it is found without a table.
+    Found(&'a Axis),
 }
 
 impl<'a> Filter<'a> {
-    pub(super) fn new(secondary: &'a Axis, extent: u64) -> Self {
-        match *secondary {
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(super) fn new(secondary: &'a Axis, extent: u64) -> Result<Self> {
+        Ok(match *secondary {
             _ if secondary.is_all(extent) => Self::All { extent },
             Axis::Range { start, len, step: 1 } => Self::Range { start, len: len as u64 },
             _ if extent <= TABLE_EXTENT => {
-                let mut table = vec![NOWHERE; extent as usize];
+                let mut table = memory::vec(NOWHERE, extent as usize)?;
                 let indices = (0..secondary.len()).filter_map(|position| secondary.get(position));
                 for (index, position) in indices.zip(0..) {
                     table[index as usize] = position;
                 }
                 Self::Table(table)
             }
-            _ => Self::List(secondary),
-        }
+            Axis::Indices(ref indices) if !indices.is_empty() && u32::try_from(indices.len()).is_ok() => {
+                // One to two buckets for each index that is selected.
+                let shift = (extent / indices.len() as u64).max(1).ilog2();
+                let buckets = ((extent - 1) >> shift) as usize + 1;
+                let mut starts = memory::with_capacity(buckets + 1)?;
+                for (index, position) in indices.iter().zip(0..) {
+                    let bucket = (index >> shift) as usize;
+                    let len = starts.len().max(bucket + 1);
+                    memory::resize(&mut starts, len, position)?;
+                }
+                memory::resize(&mut starts, buckets + 1, indices.len() as u32)?;
+                Self::Buckets { indices, shift, starts }
+            }
+            _ => Self::Found(secondary),
+        })
     }
 
     /// Calls `hit` with the number of each index that is selected, and its position in the selection.
@@ -109,7 +130,24 @@ impl<'a> Filter<'a> {
                     }
                 }
             }
-            Self::List(axis) => {
+            Self::Buckets { indices: selected, shift, starts } => {
+                for (number, index) in indices.enumerate() {
+                    let bucket = usize::try_from(index >> shift).unwrap_or(usize::MAX);
+                    let Some(&begin) = starts.get(bucket) else { continue };
+                    let end = starts.get(bucket.saturating_add(1)).copied().unwrap_or(begin);
+                    let bucket = &selected[begin as usize..end as usize];
+                    // Nearly all have one index, or none.
+                    let before = match bucket {
+                        [only] if *only == index => Some(0),
+                        [] | [_] => None,
+                        several => several.binary_search(&index).ok(),
+                    };
+                    if let Some(before) = before {
+                        hit(number, u64::from(begin) + before as u64);
+                    }
+                }
+            }
+            Self::Found(axis) => {
                 for (number, index) in indices.enumerate() {
                     if let Some(position) = axis.position(index) {
                         hit(number, position as u64);
@@ -179,10 +217,10 @@ impl<'o> Windows<'o> {
         stretches: Vec<(u64, usize)>,
         secondary: &'o Axis,
         target: ElementType,
-    ) -> Self {
-        let filter = Filter::new(secondary, opened.matrix.secondary_extent());
+    ) -> Result<Self> {
+        let filter = Filter::new(secondary, opened.matrix.secondary_extent())?;
         let elements = stretches.iter().map(|stretch| stretch.1).sum();
-        Self { opened, filter, target, stretches, elements, next: 0, done: 0, last: None }
+        Ok(Self { opened, filter, target, stretches, elements, next: 0, done: 0, last: None })
     }
 
     /// Begins again.
@@ -236,8 +274,8 @@ impl<'o> Windows<'o> {
         let (stored, secondary) = match <[ChunkHits; 1]>::try_from(found) {
             Ok([ChunkHits { stored, secondary }]) => (stored, secondary),
             Err(found) => (
-                found.iter().flat_map(|hits| hits.stored.iter().copied()).collect(),
-                found.iter().flat_map(|hits| hits.secondary.iter().copied()).collect(),
+                memory::collect(found.iter().flat_map(|hits| hits.stored.iter().copied()))?,
+                memory::collect(found.iter().flat_map(|hits| hits.secondary.iter().copied()))?,
             ),
         };
         let mut window = Window { secondary, increasing: true, ..Window::default() };
@@ -266,9 +304,9 @@ impl<'o> Windows<'o> {
     /// Decodes the indices of these stretches and finds the hits among them, chunk by chunk.
     fn find(&self, parts: &[(usize, u64, usize)], control: &Control<'_>) -> Result<Vec<ChunkHits>> {
         let reader = &self.opened.indices;
-        let runs = parts.iter().map(|&(_, start, len)| (start, len)).collect();
+        let runs = memory::collect(parts.iter().map(|&(_, start, len)| (start, len)))?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::Runs(runs)])?;
-        let found: Vec<Mutex<ChunkHits>> = (0..plan.jobs()).map(|_| Mutex::default()).collect();
+        let found: Vec<Mutex<ChunkHits>> = memory::collect((0..plan.jobs()).map(|_| Mutex::default()))?;
         let sweep = reader.next_sweep(&plan, self.elements);
         pool::for_each_with(sweep.threads(), control, plan.jobs(), |worker: &mut Worker, number| {
             let job = plan.job(number);
@@ -277,7 +315,8 @@ impl<'o> Windows<'o> {
             *found[number].lock().unwrap_or_else(PoisonError::into_inner) = hits;
             Ok(())
         })?;
-        Ok(found.into_iter().map(|hits| hits.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+        let found = found.into_iter().map(|hits| hits.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Ok(memory::collect(found)?)
     }
 
     fn hits_of_chunk(
@@ -292,8 +331,8 @@ impl<'o> Windows<'o> {
         let mut hits = ChunkHits::default();
         if matches!(self.filter, Filter::All { .. }) {
             let all = runs.iter().map(|run| run.len).sum();
-            hits.stored.reserve_exact(all);
-            hits.secondary.reserve_exact(all);
+            memory::reserve(&mut hits.stored, all)?;
+            memory::reserve(&mut hits.secondary, all)?;
         }
         for &Run { source, len, .. } in runs {
             let first = job.offset[0] + source as u64;
@@ -307,7 +346,7 @@ impl<'o> Windows<'o> {
     fn values(&self, stored: Vec<u64>, control: &Control<'_>) -> Result<Vec<u8>> {
         let reader = &self.opened.data;
         let kernel = Kernel::new(self.opened.types.data, self.target)?;
-        let mut values = vec![0; stored.len() * self.target.size()];
+        let mut values = memory::zeros(stored.len() * self.target.size())?;
         let plan = Plan::new(reader.grid().clone(), &[Axis::from_indices(stored)?])?;
         let output = Output::new(&mut values, &plan, kernel)?;
         reader.next_sweep(&plan, self.elements).read(&output, control)?;

@@ -14,6 +14,17 @@ def claims() -> None:
     """Write a file that says there is much more than it holds."""
     with h5py.File(Path(__file__).with_name("claims.h5"), "w", libver="latest") as file:
         file.create_dataset("strings", (1,), "S2000000000", chunks=(1,))
+        file.create_dataset("steps", (2**40,), "<f8", chunks=(4,))
+        chunk = file.create_dataset("one chunk", (2**33,), "|u1", chunks=(2**31,), compression="gzip")
+        chunk.id.write_direct_chunk((0,), b"too little")
+        file.create_dataset("contiguous", (2**40,), "<f8")
+        file.create_dataset("table", (2**24, 2**24), "<f4", chunks=(1, 1))
+        file.create_dataset("names", (2**40,), h5py.string_dtype(), chunks=(1024,))
+        file.create_dataset("fields", (2**36,), [("name", "S8"), ("value", "<f4")], chunks=(1024,))
+        file.create_dataset("fields of any length", (2**36,), [("name", h5py.string_dtype())], chunks=(1024,))
+        # Three elements of a matrix whose other axis is long.
+        file["tall/indptr"], file["tall/indices"] = numpy.arange(4), numpy.arange(3)
+        file["tall/data"] = numpy.arange(1.0, 4.0)
         file["matrix/indptr"] = numpy.array([0, 2**40, 2**40 + 1, 2**41], "<u8")
         for name in ("data", "indices"):
             file.create_dataset(f"matrix/{name}", (2**41,), "<u4", chunks=(1,))

@@ -1,4 +1,4 @@
-//! Memory for chunks.
+//! Bytes of chunks.
 //!
 //! Large pieces come from the operating system in huge pages, where it has any: the page faults of a chunk of
 //! 16 MB would otherwise take as long as inflating it.
