@@ -4,6 +4,7 @@
 
 use super::fold::{Bounds, Extremes, Fold, Moments, Nonzero, OfPresent, Present, Spread, Stored, Sum};
 use super::number::{Number, Total};
+use super::running::{All, Running, Scattered};
 use super::{Statistics, Use, View, Wanted};
 use crate::error::{Error, Result};
 use crate::memory;
@@ -125,8 +126,115 @@ impl<T: Number> Cells<T> {
         for_each_kind!(self, take);
     }
 
-    /// Takes the values of elements of a compressed matrix: `positions` are those of their cells, from `first` on.
+    /// Makes what is kept of each cell while elements are scattered, for [`Self::scatter`]; what was settled before is used
+    /// again.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn scattered(&self, before: Scattered<T>) -> Result<Scattered<T>> {
+        let Some(spread) = &self.spread else { return Ok(Scattered::Nothing) };
+        let only = self.sum.is_none() && self.extremes.is_none() && self.nonzero.is_none();
+        if only && self.present.is_none() {
+            let mut cells = if let Scattered::Moments(cells) = before { cells } else { Vec::new() };
+            memory::resize(&mut cells, spread.len(), T::Moments::EMPTY)?;
+            return Ok(Scattered::Moments(cells));
+        }
+        let mut cells = if let Scattered::All(cells) = before { cells } else { Vec::new() };
+        memory::resize(&mut cells, spread.len(), All::EMPTY)?;
+        Ok(Scattered::All(cells))
+    }
+
+    /// Takes the values of elements of a compressed matrix: `positions` are those of their cells, from `first` on. What goes
+    /// to `scattered` is part of the cells when it is settled.
     pub(crate) fn scatter(
+        &mut self,
+        scattered: &mut Scattered<T>,
+        first: usize,
+        positions: &(impl Iterator<Item = usize> + Clone),
+        values: &[T],
+    ) {
+        let skips_nan = self.present.is_some();
+        match scattered {
+            Scattered::Nothing => self.scatter_by_kind(first, positions, values),
+            Scattered::Moments(cells) => {
+                for (position, &value) in positions.clone().zip(values) {
+                    let cell = &mut cells[first + position];
+                    cell.add(value);
+                    if cell.count() >= T::Moments::MOST {
+                        self.settle_moments(first + position, cell);
+                    }
+                }
+            }
+            Scattered::All(cells) => {
+                for (position, &value) in positions.clone().zip(values) {
+                    let cell = &mut cells[first + position];
+                    cell.add(value, skips_nan);
+                    if cell.is_full() {
+                        self.settle_all(first + position, cell);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes what was scattered part of these cells, and empties it.
+    pub(crate) fn settle(&mut self, scattered: &mut Scattered<T>) {
+        match scattered {
+            Scattered::Nothing => {}
+            Scattered::Moments(cells) => {
+                for (place, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| cell.count() > 0) {
+                    self.settle_moments(place, cell);
+                }
+            }
+            Scattered::All(cells) => {
+                for (place, cell) in cells.iter_mut().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+                    self.settle_all(place, cell);
+                }
+            }
+        }
+    }
+
+    fn settle_moments(&mut self, place: usize, cell: &mut T::Moments) {
+        let cell = std::mem::replace(cell, T::Moments::EMPTY);
+        if let Some(spread) = &mut self.spread {
+            spread[place].merge(cell.moments());
+        }
+        if let Some(stored) = &mut self.stored {
+            stored[place] += u64::from(cell.count());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_all(&mut self, place: usize, cell: &mut All<T>) {
+        let All { running, min, max, nonzero, nans } = std::mem::replace(cell, All::EMPTY);
+        let count = u64::from(running.count());
+        if let Some(sum) = &mut self.sum {
+            sum[place].merge(running.total());
+        }
+        if let Some(spread) = &mut self.spread
+            && count > 0
+        {
+            spread[place].merge(running.moments());
+        }
+        if let Some(extremes) = &mut self.extremes {
+            <Extremes as Fold<T>>::merge(&mut extremes[place], Bounds { min, max, has_nan: nans > 0 });
+        }
+        if let Some(all) = &mut self.nonzero {
+            all[place] += u64::from(nonzero);
+        }
+        // NaNs are among the others where they are not left out.
+        let left_out = if self.present.is_some() { u64::from(nans) } else { 0 };
+        if let Some(present) = &mut self.present {
+            present[place] += count;
+        }
+        if let Some(stored) = &mut self.stored {
+            stored[place] += count + left_out;
+        }
+    }
+
+    /// Takes the values of elements of a compressed matrix, once for each kind.
+    fn scatter_by_kind(
         &mut self,
         first: usize,
         positions: &(impl Iterator<Item = usize> + Clone),
@@ -428,5 +536,254 @@ fn for_each_row(lens: &[usize], all: &[usize], origin: &[usize], mut f: impl FnM
             stride *= all[axis];
         }
         f(row * len, place, len);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: Wanted = Wanted { sum: true, moments: true, extremes: true, nonzero: true };
+
+    /// What a view makes of an axis of so many indices.
+    fn usage(len: usize) -> impl Strategy<Value = Use> {
+        prop_oneof![
+            Just(Use::Keep),
+            Just(Use::Reduce),
+            (1u32..4).prop_flat_map(move |groups| {
+                vec(0..groups, len).prop_map(move |labels| Use::Group { labels, groups: groups as usize })
+            }),
+        ]
+    }
+
+    /// Lengths of axes, a view of them, and values.
+    fn block() -> impl Strategy<Value = (Vec<usize>, View, Vec<f64>)> {
+        vec(1usize..6, 1..4).prop_flat_map(|lens| {
+            let axes: Vec<_> = lens.iter().map(|&len| usage(len)).collect();
+            let value = prop_oneof![8 => (-5i8..6).prop_map(f64::from), 1 => Just(f64::NAN)];
+            let count = lens.iter().product::<usize>();
+            (Just(lens), axes.prop_map(|axes| View { axes, wanted: ALL }), vec(value, count))
+        })
+    }
+
+    fn indices(lens: &[usize], mut place: usize) -> Vec<usize> {
+        let mut indices = vec![0; lens.len()];
+        for axis in (0..lens.len()).rev() {
+            indices[axis] = place % lens[axis];
+            place /= lens[axis];
+        }
+        indices
+    }
+
+    /// The cell of a view that the value with these indices goes to.
+    fn cell_of(view: &View, cells: &[usize], indices: &[usize]) -> usize {
+        let at = view.axes.iter().zip(indices).map(|(usage, &index)| match usage {
+            Use::Keep => index,
+            Use::Reduce => 0,
+            Use::Group { labels, .. } => labels[index] as usize,
+        });
+        at.zip(cells).fold(0, |place, (at, &len)| place * len + at)
+    }
+
+    /// The obvious twin: the values of each cell, and the statistics of these by their definitions.
+    fn check(
+        found: &Statistics,
+        cells: &[Vec<f64>],
+        skips_nan: bool,
+    ) -> std::result::Result<(), TestCaseError> {
+        let moments = found.moments.as_ref().unwrap();
+        let (high, low) = found.total.as_ref().unwrap();
+        let (min, max) = found.extremes.as_ref().unwrap();
+        let double =
+            |bytes: &[u8], at: usize| f64::from_ne_bytes(bytes[8 * at..8 * at + 8].try_into().unwrap());
+        let same = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs().max(1.0) || a.is_nan() && b.is_nan();
+        for (at, all) in cells.iter().enumerate() {
+            let values: Vec<f64> =
+                all.iter().copied().filter(|value| !(skips_nan && value.is_nan())).collect();
+            let count = values.len() as f64;
+            prop_assert_eq!(found.count[at], count);
+            prop_assert_eq!(
+                found.nonzero.as_ref().unwrap()[at],
+                all.iter().filter(|&&value| value != 0.0).count() as u64
+            );
+            let sum: f64 = values.iter().sum();
+            prop_assert!(same(high[at] + low[at], sum), "sum {} of {values:?}", high[at]);
+            if values.is_empty() {
+                continue;
+            }
+            let mean = sum / count;
+            let m2: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+            prop_assert!(
+                same(moments[0][at] + moments[1][at], mean),
+                "mean {} of {values:?}",
+                moments[0][at]
+            );
+            prop_assert!(same(moments[2][at], m2), "m2 {} of {values:?}, {m2}", moments[2][at]);
+            let nan = values.iter().any(|value| value.is_nan());
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (least, greatest) = if nan { (f64::NAN, f64::NAN) } else { (least, greatest) };
+            prop_assert!(same(double(min, at), least));
+            prop_assert!(same(double(max, at), greatest));
+        }
+        Ok(())
+    }
+
+    fn finished(cells: Cells<f64>, view: &View, lens: &[usize], skips_nan: bool) -> Statistics {
+        let mut found = Statistics::new::<f64>(&view.lens(lens), view.wanted).unwrap();
+        let origin = vec![0; lens.len()];
+        cells.finish(&PerCell::of_view(view, lens).unwrap(), skips_nan, &origin, &mut found);
+        found
+    }
+
+    proptest! {
+        /// Blocks that are folded each into cells of its own and merged are what the definitions say.
+        #[test]
+        fn blocks_are_folded_as_by_hand(
+            (lens, view, values) in block(),
+            cut in any::<prop::sample::Index>(),
+            along in any::<prop::sample::Index>(),
+            skips_nan: bool,
+        ) {
+            let axis = along.index(lens.len());
+            let at = cut.index(lens[axis] + 1);
+            let counts = Counts { present: skips_nan, stored: false };
+            let mut totals = Cells::<f64>::new(&view.lens(&lens), ALL, counts).unwrap();
+            for range in [0..at, at..lens[axis]].into_iter().filter(|range| !range.is_empty()) {
+                let (mut block_lens, mut origin) = (lens.clone(), vec![0; lens.len()]);
+                (block_lens[axis], origin[axis]) = (range.len(), range.start);
+                let block: Vec<f64> = (0..values.len())
+                    .filter(|&place| range.contains(&indices(&lens, place)[axis]))
+                    .map(|place| values[place])
+                    .collect();
+                let mut part = Cells::<f64>::new(&view.lens(&block_lens), ALL, counts).unwrap();
+                part.take(&view.levels(&origin, &block_lens), 0, &block);
+                let kept: Vec<usize> = view.axes.iter().zip(&origin)
+                    .map(|(usage, &at)| if *usage == Use::Keep { at } else { 0 }).collect();
+                totals.merge(&kept, &part);
+            }
+            let shape = view.lens(&lens);
+            let mut cells = vec![Vec::new(); shape.iter().product()];
+            for (place, &value) in values.iter().enumerate() {
+                cells[cell_of(&view, &shape, &indices(&lens, place))].push(value);
+            }
+            check(&finished(totals, &view, &lens, skips_nan), &cells, skips_nan)?;
+        }
+
+        /// What is all the same is folded at once.
+        #[test]
+        fn equal_values_are_folded_at_once((lens, view, values) in block(), skips_nan: bool) {
+            let (value, counts) = (values[0], Counts { present: skips_nan, stored: false });
+            let mut totals = Cells::<f64>::new(&view.lens(&lens), ALL, counts).unwrap();
+            totals.take_same(&view.levels(&vec![0; lens.len()], &lens), 0, value);
+            let shape = view.lens(&lens);
+            let mut cells = vec![Vec::new(); shape.iter().product()];
+            for place in 0..values.len() {
+                cells[cell_of(&view, &shape, &indices(&lens, place))].push(value);
+            }
+            check(&finished(totals, &view, &lens, skips_nan), &cells, skips_nan)?;
+        }
+
+        /// Elements of a matrix of three columns, in any order of cells, and the zeros between them.
+        #[test]
+        fn elements_are_scattered_as_by_hand(
+            elements in vec((0usize..3, prop_oneof![9 => (-5i8..6).prop_map(f64::from), 1 => Just(f64::NAN)]), 0..400),
+            more in 0usize..5,
+            skips_nan: bool,
+            by_kind: bool,
+        ) {
+            let rows = elements.len() + more;
+            let view = View { axes: vec![Use::Reduce, Use::Keep], wanted: ALL };
+            let mut totals = Cells::<f64>::new(&[1, 3], ALL, Counts { present: skips_nan, stored: true }).unwrap();
+            let mut scattered = Scattered::Nothing;
+            if !by_kind {
+                scattered = totals.scattered(scattered).unwrap();
+                prop_assert!(matches!(scattered, Scattered::All(_)));
+            }
+            let positions: Vec<usize> = elements.iter().map(|element| element.0).collect();
+            let values: Vec<f64> = elements.iter().map(|element| element.1).collect();
+            totals.scatter(&mut scattered, 0, &positions.iter().copied(), &values);
+            totals.settle(&mut scattered);
+            let mut cells = vec![Vec::new(); 3];
+            elements.iter().for_each(|&(position, value)| cells[position].push(value));
+            cells.iter_mut().for_each(|cell| cell.resize(rows, 0.0));
+            check(&finished(totals, &view, &[rows, 3], skips_nan), &cells, skips_nan)?;
+        }
+
+        /// Integers are exact, and each way of scattering them gives the same.
+        #[test]
+        fn scattered_integers_are_exact(
+            elements in vec((0usize..4, prop_oneof![any::<i32>(), Just(i32::MIN), Just(i32::MAX), -9..9]), 1..300),
+        ) {
+            let counts = Counts { present: false, stored: true };
+            for wanted in [ALL, Wanted { moments: true, ..Wanted::default() }] {
+                let mut totals = Cells::<i32>::new(&[4], wanted, counts).unwrap();
+                let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
+                let positions: Vec<usize> = elements.iter().map(|element| element.0).collect();
+                let values: Vec<i32> = elements.iter().map(|element| element.1).collect();
+                totals.scatter(&mut scattered, 0, &positions.iter().copied(), &values);
+                totals.settle(&mut scattered);
+                for cell in 0..4 {
+                    let mine = || elements.iter().filter(|element| element.0 == cell).map(|element| i128::from(element.1));
+                    let (count, sum) = (mine().count() as i128, mine().sum::<i128>());
+                    if let Some(sums) = &totals.sum {
+                        prop_assert_eq!(sums[cell], sum);
+                    }
+                    let moments = totals.spread.as_ref().unwrap()[cell];
+                    prop_assert_eq!(moments.count, count as f64);
+                    if count > 0 {
+                        let squares: i128 = mine().map(|value| value * value).sum();
+                        // The sum of the squared deviations is a whole number divided by the count.
+                        let m2 = (count * squares - sum * sum) as f64 / count as f64;
+                        prop_assert!((moments.m2 - m2).abs() <= 4.0 * f64::EPSILON * m2);
+                        prop_assert_eq!(moments.mean, sum as f64 / count as f64);
+                    }
+                }
+            }
+        }
+
+        /// What is far from zero and close to each other, in any order of cells.
+        #[test]
+        fn scattered_floats_are_stable(
+            elements in vec((0usize..3, -1.0..1.0), 1..1000),
+            offset in prop::sample::select(vec![0.0, 1.0, 1e6]),
+        ) {
+            let wanted = Wanted { moments: true, ..Wanted::default() };
+            let mut totals = Cells::<f64>::new(&[3], wanted, Counts { present: false, stored: true }).unwrap();
+            let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
+            let positions: Vec<usize> = elements.iter().map(|element| element.0).collect();
+            let values: Vec<f64> = elements.iter().map(|element| element.1 + offset).collect();
+            totals.scatter(&mut scattered, 0, &positions.iter().copied(), &values);
+            totals.settle(&mut scattered);
+            for cell in 0..3 {
+                // In exact arithmetic as far as it matters: distances from the offset are small.
+                let near: Vec<f64> = positions.iter().zip(&values).filter(|(at, _)| **at == cell).map(|(_, value)| value - offset).collect();
+                let mean = near.iter().sum::<f64>() / near.len() as f64;
+                let m2: f64 = near.iter().map(|value| (value - mean) * (value - mean)).sum();
+                let moments = totals.spread.as_ref().unwrap()[cell];
+                prop_assert_eq!(moments.count, near.len() as f64);
+                if !near.is_empty() {
+                    prop_assert!((moments.mean - offset - mean).abs() <= 1e-15 * (1.0 + offset) * 4.0);
+                    prop_assert!((moments.m2 - m2).abs() <= 1e-12 * m2 + 1e-18 * offset * offset * near.len() as f64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_infinity_has_no_variance() {
+        for values in [&[f64::INFINITY][..], &[1.0, f64::INFINITY], &[f64::INFINITY, f64::INFINITY]] {
+            let wanted = Wanted { moments: true, ..Wanted::default() };
+            let mut totals =
+                Cells::<f64>::new(&[1], wanted, Counts { present: false, stored: true }).unwrap();
+            let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
+            totals.scatter(&mut scattered, 0, &values.iter().map(|_| 0), values);
+            totals.settle(&mut scattered);
+            assert!(totals.spread.unwrap()[0].m2.is_nan(), "{values:?}");
+        }
     }
 }

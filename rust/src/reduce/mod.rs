@@ -9,6 +9,7 @@ pub(crate) mod cells;
 pub(crate) mod fold;
 pub(crate) mod number;
 pub(crate) mod order;
+pub(crate) mod running;
 
 use crate::element::ElementType;
 use crate::error::{Error, Result};

@@ -6,6 +6,8 @@
 use bytemuck::Pod;
 use half::f16;
 
+use super::running::{Exact, Near, NearAndSum, Running};
+
 /// A native element type that statistics are made of.
 pub(crate) trait Number: Pod + PartialOrd + Send + Sync {
     /// What minima begin from: nothing is greater.
@@ -23,6 +25,10 @@ pub(crate) trait Number: Pod + PartialOrd + Send + Sync {
     type Total: Total;
     /// The sum of none.
     const NOTHING: Self::Total;
+    /// Moments of values that come in any order of cells.
+    type Moments: Running<Self>;
+    /// The same, and the sum.
+    type Running: Running<Self>;
 
     /// The value as a sum of one.
     fn local(self) -> Self::Local;
@@ -121,7 +127,7 @@ impl Total for Compensated {
 }
 
 macro_rules! integer {
-    ($t:ty, $local:ty, $count:expr) => {
+    ($t:ty, $local:ty, $count:expr, $moments:ty, $running:ty) => {
         impl Number for $t {
             const GREATEST: Self = <$t>::MAX;
             const LEAST: Self = <$t>::MIN;
@@ -131,6 +137,8 @@ macro_rules! integer {
             type Local = $local;
             type Total = i128;
             const NOTHING: i128 = 0;
+            type Moments = $moments;
+            type Running = $running;
 
             fn local(self) -> $local {
                 <$local>::from(self)
@@ -168,14 +176,14 @@ macro_rules! integer {
 }
 
 // Sums that are added up in fewer bits than they might need, as often as they fit.
-integer!(u8, u32, 1 << 24);
-integer!(i8, i32, 1 << 23);
-integer!(u16, u32, 1 << 16);
-integer!(i16, i32, 1 << 15);
-integer!(u32, u64, 1 << 31);
-integer!(i32, i64, 1 << 31);
-integer!(u64, i128, usize::MAX);
-integer!(i64, i128, usize::MAX);
+integer!(u8, u32, 1 << 24, Exact<u64>, Exact<u64>);
+integer!(i8, i32, 1 << 23, Exact<u64>, Exact<u64>);
+integer!(u16, u32, 1 << 16, Exact<u64>, Exact<u64>);
+integer!(i16, i32, 1 << 15, Exact<u64>, Exact<u64>);
+integer!(u32, u64, 1 << 31, Exact<u128>, Exact<u128>);
+integer!(i32, i64, 1 << 31, Exact<u128>, Exact<u128>);
+integer!(u64, i128, usize::MAX, Near, NearAndSum<i128>);
+integer!(i64, i128, usize::MAX, Near, NearAndSum<i128>);
 
 macro_rules! float {
     ($t:ty, $to_f64:expr, $count:expr, $add:expr) => {
@@ -187,6 +195,8 @@ macro_rules! float {
             type Local = f64;
             type Total = Compensated;
             const NOTHING: Compensated = Compensated { high: 0.0, low: 0.0 };
+            type Moments = Near;
+            type Running = NearAndSum<Compensated>;
 
             fn local(self) -> f64 {
                 $to_f64(self)

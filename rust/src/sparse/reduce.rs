@@ -23,6 +23,7 @@ use crate::reader::{self, Request};
 use crate::reduce::cells::{Cells, Counts, Level, Part, PerCell, merge_part};
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
+use crate::reduce::running::Scattered;
 use crate::reduce::{Statistics, Use, View, check_element, with_number};
 use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
@@ -96,8 +97,21 @@ struct Sweep<'a> {
 }
 
 /// What a worker keeps between units.
+struct Worker<T: Number> {
+    read: Reading,
+    /// For each view.
+    scattered: Vec<Scattered<T>>,
+}
+
+impl<T: Number> Default for Worker<T> {
+    fn default() -> Self {
+        Self { read: Reading::default(), scattered: Vec::new() }
+    }
+}
+
+/// What a worker keeps between blocks.
 #[derive(Default)]
-struct Worker {
+struct Reading {
     chunks: reader::Worker,
     /// Room for indices that have to be converted.
     wide: Vec<u64>,
@@ -231,7 +245,7 @@ impl Sweep<'_> {
         });
         let work = control.work();
         work.expect(units.len() as u64);
-        let result = pool::for_each_in_order(control, units.len(), |worker: &mut Worker, number| {
+        let result = pool::for_each_in_order(control, units.len(), |worker: &mut Worker<T>, number| {
             order.bring(number, || {
                 let unit = self.unit(&units[number], block, &filter, worker)?;
                 unit.ok_or_else(|| {
@@ -253,10 +267,12 @@ impl Sweep<'_> {
         unit: &Range<u64>,
         block: u64,
         filter: &Filter<'_>,
-        worker: &mut Worker,
+        worker: &mut Worker<T>,
     ) -> Result<Option<(Part<T>, Option<Edge>, Option<Edge>)>> {
         let positions = self.positions(unit);
         let mut part = self.part(&positions)?;
+        let Worker { read: worker, scattered } = worker;
+        self.scattered(&part, scattered)?;
         let (mut first, mut last) = (None, None);
         for start in (unit.start..unit.end).step_by(block as usize) {
             let block = start..start + block;
@@ -276,9 +292,24 @@ impl Sweep<'_> {
             self.values(runs, worker)?;
             let Found { segments, secondary, .. } = &worker.found;
             let values = &bytemuck::cast_slice(&worker.values)[..secondary.len()];
-            self.fold(&mut part, positions.start, segments, secondary, values);
+            self.fold(&mut part, scattered, positions.start, segments, secondary, values);
         }
+        settle(&mut part, scattered);
         Ok(Some((part, first, last)))
+    }
+
+    /// Makes what is kept of each cell of each view while elements are scattered.
+    fn scattered<T: Number>(&self, part: &Part<T>, scattered: &mut Vec<Scattered<T>>) -> Result<()> {
+        let axis = self.opened.matrix.primary_axis();
+        let mut before = std::mem::take(scattered).into_iter();
+        for (view, (_, cells)) in self.views.iter().zip(part) {
+            let before = before.next().unwrap_or(Scattered::Nothing);
+            // With a cell for each element, or with one for all, there is nothing to be gained.
+            let gains = view.axes[axis] != Use::Keep && view.axes[1 - axis] != Use::Reduce;
+            let kept = if gains { cells.scattered(before)? } else { Scattered::Nothing };
+            memory::push(scattered, kept)?;
+        }
+        Ok(())
     }
 
     /// Cells for these positions of the primary axis.
@@ -303,9 +334,9 @@ impl Sweep<'_> {
         block: &Range<u64>,
         runs: &Axis,
         filter: &Filter<'_>,
-        worker: &mut Worker,
+        worker: &mut Reading,
     ) -> Result<bool> {
-        let Worker { chunks, wide, found, .. } = worker;
+        let Reading { chunks, wide, found, .. } = worker;
         found.segments.clear();
         found.secondary.clear();
         found.stored.clear();
@@ -346,8 +377,8 @@ impl Sweep<'_> {
     }
 
     /// Reads the values of the elements that were found in a block.
-    fn values(&self, runs: Axis, worker: &mut Worker) -> Result<()> {
-        let Worker { chunks, found, values, .. } = worker;
+    fn values(&self, runs: Axis, worker: &mut Reading) -> Result<()> {
+        let Reading { chunks, found, values, .. } = worker;
         let reader = &self.opened.data;
         // Of a selection of both axes, only chunks that have any of it.
         let axis = if found.stored.is_empty() {
@@ -373,13 +404,14 @@ impl Sweep<'_> {
     fn fold<T: Number, I: Copy + Into<u64>>(
         &self,
         part: &mut Part<T>,
+        scattered: &mut [Scattered<T>],
         first: usize,
         segments: &[(usize, usize)],
         secondary: &[I],
         values: &[T],
     ) {
         let axis = self.opened.matrix.primary_axis();
-        for (view, (_, cells)) in self.views.iter().zip(part) {
+        for ((view, (_, cells)), scattered) in self.views.iter().zip(part).zip(scattered) {
             let (primary_stride, secondary_stride) = cells.strides(axis);
             let mut begin = 0;
             for &(position, count) in segments {
@@ -396,11 +428,11 @@ impl Sweep<'_> {
                     Use::Reduce => cells.take(&[Level::Reduce(count)], base, values),
                     Use::Keep => {
                         let place = |&place: &I| place.into() as usize * secondary_stride;
-                        cells.scatter(base, &places.map(place), values);
+                        cells.scatter(scattered, base, &places.map(place), values);
                     }
                     Use::Group { labels, .. } => {
                         let place = |&place: &I| labels[place.into() as usize] as usize * secondary_stride;
-                        cells.scatter(base, &places.map(place), values);
+                        cells.scatter(scattered, base, &places.map(place), values);
                     }
                 }
             }
@@ -412,6 +444,7 @@ impl Sweep<'_> {
         let types = Types { data: self.target, indices: ElementType::U64 };
         let mut windows = self.opened.windows(self.primary, self.secondary, self.target)?;
         let (mut segments, mut indices, mut values) = (Vec::<(usize, usize)>::new(), Vec::new(), Vec::new());
+        let mut scattered = Vec::new();
         let work = control.work();
         work.expect(windows.elements() as u64);
         loop {
@@ -445,7 +478,9 @@ impl Sweep<'_> {
             if let (Some(first), Some(last)) = (left.first(), left.last()) {
                 let positions = first.0..last.0 + 1;
                 let mut part = self.part(&positions)?;
-                self.fold(&mut part, positions.start, &left, &secondary, &elements);
+                self.scattered(&part, &mut scattered)?;
+                self.fold(&mut part, &mut scattered, positions.start, &left, &secondary, &elements);
+                settle(&mut part, &mut scattered);
                 merge_part(totals, &part);
             }
             work.advance(count as u64);
@@ -456,6 +491,13 @@ impl Sweep<'_> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Makes what was scattered part of the cells.
+fn settle<T: Number>(part: &mut Part<T>, scattered: &mut [Scattered<T>]) {
+    for ((_, cells), scattered) in part.iter_mut().zip(scattered) {
+        cells.settle(scattered);
     }
 }
 
