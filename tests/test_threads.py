@@ -459,6 +459,7 @@ def test_reading_when_the_interpreter_shuts_down(arrays: Arrays) -> None:
 
 CHUNK = 2_000_000
 SLOW_CHUNKS = 250
+SLOW_LIBRARY_CHUNK = 64_000_000
 
 
 @pytest.fixture(scope="module")
@@ -744,3 +745,61 @@ def test_where_the_system_has_no_threads_the_caller_works_alone(arrays: Arrays) 
         )
     total = str(arrays.values.sum())
     assert out.split() == [total, total]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_ctrl_c_ends_a_wait_for_libhdf5(tmp_path: Path) -> None:
+    # Chunks that libhdf5 takes long to decode: it is given one at a time, and nobody else can call it meanwhile.
+    with h5py.File(tmp_path / "x.h5", "w") as handle:
+        slow = handle.create_dataset(
+            "slow", (2 * SLOW_LIBRARY_CHUNK,), "u1", chunks=(SLOW_LIBRARY_CHUNK,), scaleoffset=7
+        )
+        slow[:] = numpy.random.default_rng(5).integers(0, 100, slow.shape, dtype="u1")
+        handle["small"] = numpy.arange(10)
+    out = run_python(
+        """
+        import os, signal, sys, threading, time
+        import numpy
+        import filebackedarray
+        from delayedarray import extract_dense_array, to_dense_array
+        slow = filebackedarray.Hdf5DenseArraySeed(sys.argv[1], "slow")
+        calls = []
+        def read():
+            while True:
+                started = time.monotonic()
+                extract_dense_array(slow, (range(1),))
+                calls.append(time.monotonic() - started)
+        # Two of them, so that one is always at it.
+        for _ in range(2):
+            threading.Thread(target=read, daemon=True).start()
+        while not calls:
+            time.sleep(0.01)
+        # A request that needs libhdf5 waits for one call, and not until the other thread has none to make.
+        started = time.monotonic()
+        small = filebackedarray.Hdf5DenseArraySeed(sys.argv[1], "small")
+        assert to_dense_array(small)[3] == 3
+        once = time.monotonic() - started
+        waits, turns = [], 0
+        for _ in range(5):
+            sent = []
+            def send():
+                sent.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Timer(0.05, send).start()
+            try:
+                while True:
+                    small.storage_size
+                    turns += 1
+            except KeyboardInterrupt:
+                waits.append(time.monotonic() - sent[0])
+        assert turns < 20, "libhdf5 was free"
+        print(max(waits), once, min(calls), flush=True)
+        os._exit(0)
+        """,
+        tmp_path / "x.h5",
+    )
+    waited, once, call = map(float, out.split())
+    assert call > 0.3, "the calls are too short for this test"
+    # Opening, describing and reading it are a few turns each.
+    assert once < 16 * call
+    assert waited < 0.2

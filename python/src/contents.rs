@@ -6,7 +6,7 @@ use filebackedarray::{Object, Values, contents};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::errors::raise;
+use crate::request;
 
 /// Kind, identity, shape, dtype, members of compounds with their dtypes, note.
 fn tuple<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyTuple>> {
@@ -28,13 +28,13 @@ fn tuple<'py>(py: Python<'py>, object: &Object) -> PyResult<Bound<'py, PyTuple>>
 
 #[pyfunction]
 pub(crate) fn describe<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
-    let object = py.detach(|| contents::object(&path, name)).map_err(raise)?;
+    let object = request::run(py, |_| contents::object(&path, name))?;
     tuple(py, &object)
 }
 
 #[pyfunction]
 pub(crate) fn members<'py>(py: Python<'py>, path: PathBuf, group: &[u8]) -> PyResult<Bound<'py, PyList>> {
-    let members = py.detach(|| contents::members(&path, group)).map_err(raise)?;
+    let members = request::run(py, |_| contents::members(&path, group))?;
     let members: PyResult<Vec<_>> = members
         .iter()
         .map(|member| Ok((PyBytes::new(py, &member.name), tuple(py, &member.object)?)))
@@ -66,7 +66,7 @@ pub(crate) fn attributes<'py>(
     name: &[u8],
     wanted: Vec<Vec<u8>>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let attributes = py.detach(|| contents::attributes(&path, name, &wanted)).map_err(raise)?;
+    let attributes = request::run(py, |_| contents::attributes(&path, name, &wanted))?;
     let tuples: PyResult<Vec<_>> = attributes
         .iter()
         .map(|attribute| {
@@ -86,7 +86,7 @@ pub(crate) fn read_field<'py>(
     dataset: &[u8],
     field: &[u8],
 ) -> PyResult<(String, Bound<'py, PyAny>)> {
-    let found = py.detach(|| contents::field(&path, dataset, field)).map_err(raise)?;
+    let found = request::run(py, |_| contents::field(&path, dataset, field))?;
     let (_, dtype, values) = values(py, &found)?;
     Ok((dtype, values))
 }

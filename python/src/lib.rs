@@ -32,7 +32,7 @@ use crate::selection::axes;
 /// Shape, dtype and chunk shape (`None` without chunks) of a dataset.
 #[pyfunction]
 fn inspect<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
-    let dataset = py.detach(|| dense::inspect(&path, name)).map_err(raise)?;
+    let dataset = request::run(py, |_| dense::inspect(&path, name))?;
     let shape = PyTuple::new(py, &dataset.shape)?;
     let chunks = dataset.chunk_shape().map(|chunk| PyTuple::new(py, chunk)).transpose()?;
     (shape, dataset.element.to_string(), chunks).into_pyobject(py)
@@ -41,7 +41,7 @@ fn inspect<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'
 /// How a dataset is stored, and what R says of its values.
 #[pyfunction]
 fn facts<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyDict>> {
-    let facts = py.detach(|| dense::facts(&path, name)).map_err(raise)?;
+    let facts = request::run(py, |_| dense::facts(&path, name))?;
     let filters = facts.filters.into_iter().map(|step| (step.id, step.name, step.values));
     let described = PyDict::new(py);
     described.set_item("chunks", facts.chunk.map(|chunk| PyTuple::new(py, chunk)).transpose()?)?;
@@ -56,7 +56,7 @@ fn facts<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py
 
 #[pyfunction]
 fn read_path(py: Python<'_>, path: PathBuf, name: &[u8]) -> PyResult<String> {
-    py.detach(|| dense::read_path(&path, name)).map_err(raise)
+    request::run(py, |_| dense::read_path(&path, name))
 }
 
 #[pyfunction]
@@ -169,7 +169,7 @@ impl SparseMatrix {
 
     /// The dtypes of values and indices, and how many elements are stored.
     fn inspect(&self, py: Python<'_>) -> PyResult<(String, String, u64)> {
-        let (types, count) = py.detach(|| sparse::inspect(&self.0)).map_err(raise)?;
+        let (types, count) = request::run(py, |_| sparse::inspect(&self.0))?;
         Ok((types.data.to_string(), types.indices.to_string(), count))
     }
 
@@ -302,14 +302,14 @@ fn after_fork() {
 
 /// From now on, nothing in a file leads this process to another one.
 #[pyfunction]
-fn only_this_file() {
-    filebackedarray::only_this_file();
+fn only_this_file() -> PyResult<()> {
+    filebackedarray::only_this_file().map_err(raise)
 }
 
 /// Which file a path leads to, of which nothing is read.
 #[pyfunction]
 fn file_of(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64)> {
-    py.detach(|| filebackedarray::file_of(&path)).map_err(raise)
+    request::run(py, |_| filebackedarray::file_of(&path))
 }
 
 /// Keeps this process from everything but reading a file; what the system offers for that.

@@ -40,7 +40,7 @@ pub(crate) fn run_reporting<T: Send>(
             raised.borrow().is_some()
         };
         let control = Control::with_report(&poll, &report);
-        let result = work(&control);
+        let result = control.watch(|| work(&control));
         if result.is_ok() {
             control.report();
         }

@@ -583,7 +583,7 @@ impl ChunkReader<'_> {
             return Ok(Arc::clone(reader));
         }
         // libhdf5 hands strings out, not the references to them that the direct path goes on from.
-        if self.dataset.element == ElementType::STRING || !hdf5::has_plugin(declined.filter) {
+        if self.dataset.element == ElementType::STRING || !hdf5::has_plugin(declined.filter)? {
             return Err(self.undecoded(declined, job));
         }
         let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);

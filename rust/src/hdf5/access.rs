@@ -35,12 +35,16 @@ static ONLY_THIS_FILE: AtomicBool = AtomicBool::new(false);
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, nothing in a file leads to another one, and no plugin is loaded.
-pub fn only_this_file() {
-    let _library = Library::lock();
+///
+/// # Errors
+/// [`Error::Interrupted`] when the caller was stopped while it waited for libhdf5.
+pub fn only_this_file() -> Result<()> {
+    let _library = Library::lock()?;
     // SAFETY: under the lock. The binding has a pointer where the library has a mask (`H5PLset_loading_state(unsigned
     // int)`): a null pointer is the mask 0, with which nothing is loaded.
     unsafe { H5PLset_loading_state(std::ptr::null_mut()) };
     ONLY_THIS_FILE.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Whether nothing in a file leads to another one.

@@ -37,7 +37,7 @@ const LONGEST_NAME: usize = 1 << 16;
 /// # Errors
 /// As [`super::object`]; [`Error::Damaged`] for an attribute that is larger than its file.
 pub fn attributes(origin: &Origin, name: &[u8], wanted: &[Vec<u8>]) -> Result<Vec<Attribute>> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let place = Place::dataset(origin.path(), name);
     let (object, _file, _) =
         with_others(&library, origin, &place, |file, access, _| find(&library, file, name, access, &place))?;

@@ -36,7 +36,7 @@ const LEAST_OF_LINK: u64 = 8;
 /// # Errors
 /// [`Error::NotFound`] when there is no such object, [`Error::Unreadable`], [`Error::Changing`].
 pub fn object(origin: &Origin, name: &[u8]) -> Result<Object> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let place = Place::dataset(origin.path(), name);
     let (described, ..) = with_others(&library, origin, &place, |file, access, others| {
         let object = find(&library, file, name, access, &place)?;
@@ -51,7 +51,7 @@ pub fn object(origin: &Origin, name: &[u8]) -> Result<Object> {
 /// # Errors
 /// As [`object`]; [`Error::Damaged`] for more members than the file has room for.
 pub fn members(origin: &Origin, name: &[u8]) -> Result<Vec<Member>> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let place = Place::dataset(origin.path(), name);
     let (members, ..) = with_others(&library, origin, &place, |file, access, others| {
         let group = find(&library, file, name, access, &place)?;
@@ -202,7 +202,7 @@ fn identity(library: &Library, object: &Id<'_>, place: &Place) -> Result<Vec<u8>
 /// As [`object`]; [`Error::NotFound`] also when there is no such member, [`Error::ElementType`] when it is neither
 /// numbers nor strings, [`Error::OutOfMemory`].
 pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let place = Place::dataset(origin.path(), name);
     let opened = open(&library, origin, name)?;
     let dataset = opened.dataset.get();

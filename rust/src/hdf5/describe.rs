@@ -39,7 +39,7 @@ const MOST_OF_HEADER: usize = 1 << 16;
 /// [`Error::Unreadable`] when libhdf5 cannot make sense of it, [`Error::Changing`] when the path leads to
 /// another file now.
 pub fn describe(origin: &Origin, name: &[u8], decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let opened = open(&library, origin, name)?;
     Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }
         .run(decodes)
@@ -50,7 +50,7 @@ pub fn describe(origin: &Origin, name: &[u8], decodes: impl Fn(&[FilterStep]) ->
 /// # Errors
 /// As [`describe`]; its values may be of any type.
 pub fn facts(origin: &Origin, name: &[u8]) -> Result<Facts> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let opened = open(&library, origin, name)?;
     Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }.facts()
 }

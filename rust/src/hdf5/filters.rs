@@ -15,6 +15,7 @@ use hdf5_metno_sys::h5z::{
 
 use super::Library;
 use crate::dataset::FilterStep;
+use crate::error::Result;
 
 /// Undoes a filter; what it was given was hardly longer than so many bytes. `None` when that cannot be.
 pub type Decoder = fn(&FilterStep, &[u8], usize) -> Option<Vec<u8>>;
@@ -131,9 +132,12 @@ pub(super) fn with_chunks<T>(bytes: Option<u64>, read: impl FnOnce() -> T) -> T 
 }
 
 /// Whether libhdf5 has a plugin for a filter that the engine has a decoder of.
-pub fn has_plugin(id: u32) -> bool {
-    let library = Library::lock();
-    !library.provided().contains(&id) && library.has(id)
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted) when the request was stopped while it waited for libhdf5.
+pub fn has_plugin(id: u32) -> Result<bool> {
+    let library = Library::lock()?;
+    Ok(!library.provided().contains(&id) && library.has(id))
 }
 
 /// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.

@@ -139,7 +139,7 @@ unsafe extern "C" fn collect(
 /// # Errors
 /// As [`super::describe()`]; [`Error::Damaged`] when the index cannot be right.
 pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkIndex> {
-    let library = Library::lock();
+    let library = Library::lock()?;
     let opened = open(&library, origin, name)?;
     let place = Place::dataset(origin.path(), name);
     let order = Order::of(&library, &opened, grid.shape().len(), &place)?;

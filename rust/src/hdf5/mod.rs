@@ -12,6 +12,7 @@ mod element;
 mod filters;
 mod id;
 mod index;
+mod library;
 mod others;
 mod read;
 mod strings;
@@ -21,13 +22,9 @@ use std::fs::File;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::FromRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hdf5_metno_sys::h5::{H5dont_atexit, H5open};
 use hdf5_metno_sys::h5d::{H5Dclose, H5Dopen2};
-use hdf5_metno_sys::h5e::{
-    H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
-};
+use hdf5_metno_sys::h5e::{H5E_DEFAULT, H5E_NOTFOUND, H5E_WALK_UPWARD, H5E_error2_t, H5Eclear2, H5Ewalk2};
 use hdf5_metno_sys::h5f::{H5F_ACC_RDONLY, H5F_ACC_SWMR_READ, H5Fclose, H5Fget_vfd_handle, H5Fopen};
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_file_id, H5Iget_type, hid_t};
 use hdf5_metno_sys::h5l::{H5L_info2_t, H5L_type_t, H5Lget_info2};
@@ -42,6 +39,7 @@ pub use contents::{field, members, object};
 pub use describe::{describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
 pub use index::chunk_index;
+pub(crate) use library::{Library, hold};
 pub use read::Reader;
 
 use crate::error::{Error, Place, Result};
@@ -52,33 +50,7 @@ use access::{Access, Opening};
 use id::Id;
 use others::with_others;
 
-/// The right to call libhdf5.
-pub(crate) struct Library {
-    // Before the lock, since fields are dropped in their order.
-    _opening: Opening,
-    _lock: MutexGuard<'static, bool>,
-}
-
-/// Whether libhdf5 has been set up; whoever holds the guard may call it.
-static LOCK: Mutex<bool> = Mutex::new(false);
-
 impl Library {
-    /// Waits for the lock, and sets the library up when it is first taken.
-    pub(crate) fn lock() -> Self {
-        let mut lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*lock {
-            // SAFETY: under the lock. The library must not clean up when the process ends, while other
-            // threads may still read; and it must not print its errors, which are returned instead.
-            unsafe {
-                H5dont_atexit();
-                H5open();
-                H5Eset_auto2(H5E_DEFAULT, None, std::ptr::null_mut());
-            }
-            *lock = true;
-        }
-        Self { _opening: Opening::nothing(), _lock: lock }
-    }
-
     /// The identifier, or the library's error about `place`.
     fn id(&self, id: hid_t, close: id::Close, place: &Place) -> Result<Id<'_>> {
         if id < 0 { Err(self.error(place)) } else { Ok(Id::new(self, id, close)) }
@@ -117,11 +89,6 @@ impl Library {
     fn error(&self, place: &Place) -> Error {
         self.failure().about(place)
     }
-}
-
-/// A hold on libhdf5, for `fork`: no other thread is inside of it.
-pub(crate) fn hold() -> impl Sized + 'static {
-    Library::lock()
 }
 
 /// libhdf5's error stack.

@@ -10,7 +10,7 @@ use hdf5_metno_sys::h5s::{H5S_seloper_t, H5Sclose, H5Screate_simple, H5Sselect_h
 use hdf5_metno_sys::h5t::{H5Tclose, H5Tcopy, H5Tget_size};
 
 use super::filters::with_chunks;
-use super::id::Id;
+use super::id::{Close, Id};
 use super::strings::take_strings;
 use super::{Library, Opened, element, open};
 use crate::element::{ElementType, Kind};
@@ -40,7 +40,7 @@ impl Reader {
     /// As [`super::describe()`].
     pub fn open(origin: &Origin, name: &[u8], element: ElementType) -> Result<Self> {
         let place = Place::dataset(origin.path(), name);
-        let library = Library::lock();
+        let library = Library::lock()?;
         let Opened { dataset, file, .. } = open(&library, origin, name)?;
         // SAFETY: under the lock; an open dataset.
         let stored = library.id(unsafe { H5Dget_type(dataset.get()) }, H5Tclose, &place)?;
@@ -91,7 +91,7 @@ impl Reader {
         if bytes != Some(buffer.len() as u64) || start.len() != count.len() {
             return Err(Error::Internal(format!("{place}: a buffer that is not of the box")));
         }
-        let library = Library::lock();
+        let library = Library::lock()?;
         self.read_box(&library, start, count, buffer.as_mut_ptr().cast(), &place)
     }
 
@@ -103,7 +103,7 @@ impl Reader {
         let elements = count.iter().product::<u64>() as usize;
         let mut pointers: Vec<*mut c_char> = memory::vec(std::ptr::null_mut(), elements)
             .map_err(|error| Error::from(error).at(&self.place))?;
-        let library = Library::lock();
+        let library = Library::lock()?;
         let status = self.read_box(&library, start, count, pointers.as_mut_ptr().cast(), &self.place);
         // SAFETY: what libhdf5 wrote there for this read, or nothing.
         let strings = unsafe { take_strings(pointers) };
@@ -164,12 +164,7 @@ fn chunk_bytes(library: &Library, dataset: &Id<'_>, stored: &Id<'_>, place: &Pla
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let _library = Library::lock();
-        // SAFETY: under the lock; identifiers that only this closes.
-        unsafe {
-            H5Tclose(self.datatype);
-            H5Dclose(self.dataset);
-            H5Fclose(self.file);
-        }
+        // A request that was stopped does not wait for another thread's call.
+        Library::close([(self.datatype, H5Tclose as Close), (self.dataset, H5Dclose), (self.file, H5Fclose)]);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(crate) use queue::hold;
+pub(crate) use queue::{hold, is_stopped};
 pub use threads::{THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};
 
 use crate::error::{Error, Result};
@@ -84,6 +84,15 @@ impl<'a> Control<'a> {
             let Apart(Work { done, expected }) = &self.work;
             report(done.load(Ordering::Relaxed), expected.load(Ordering::Relaxed));
         }
+    }
+
+    /// Calls `work`, whose waits for libhdf5, on this thread and on those that help it, end when this is stopped.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
+        let is_stopped = || {
+            self.ask();
+            self.stop.0.load(Ordering::Relaxed)
+        };
+        queue::with_stop(&is_stopped, work)
     }
 
     fn ask(&self) {
@@ -262,14 +271,17 @@ fn run<Scratch: Default>(
             let _limit = Limit::set(share);
             let mut scratch = Scratch::default();
             let mut slices = Ticker::new(SLICE);
-            while let Some(job) = progress.take(worker) {
-                progress.run(job, &mut scratch, work);
-                if slices.is_due() && queue::should_move() {
-                    left().push(worker);
-                    return true;
+            let is_stopped = || progress.stop.load(Ordering::Relaxed);
+            queue::with_stop(&is_stopped, || {
+                while let Some(job) = progress.take(worker) {
+                    progress.run(job, &mut scratch, work);
+                    if slices.is_due() && queue::should_move() {
+                        left().push(worker);
+                        return true;
+                    }
                 }
-            }
-            false
+                false
+            })
         };
         outcome = queue::assisted(workers - 1, &help, work_here, || control.ask());
     }

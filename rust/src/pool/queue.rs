@@ -75,6 +75,34 @@ thread_local! {
     static ROOT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// Says whether what this thread works for was stopped. Borrowed: see [`with_stop`].
+    static IS_STOPPED: Cell<Option<&'static dyn Fn() -> bool>> = const { Cell::new(None) };
+}
+
+/// Calls `work`, within which [`is_stopped`] asks `is_stopped`.
+pub(super) fn with_stop<T>(is_stopped: &dyn Fn() -> bool, work: impl FnOnce() -> T) -> T {
+    /// Restores what was asked before.
+    struct Before(Option<&'static dyn Fn() -> bool>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IS_STOPPED.set(self.0);
+        }
+    }
+    // SAFETY: only the lifetime changes. The reference is in this thread's own variable until `_before` is dropped, which is before
+    // this function returns or unwinds; `is_stopped`, the one place that takes it out of there, does not keep it.
+    let is_stopped =
+        unsafe { std::mem::transmute::<&dyn Fn() -> bool, &'static dyn Fn() -> bool>(is_stopped) };
+    let _before = Before(IS_STOPPED.replace(Some(is_stopped)));
+    work()
+}
+
+/// Whether what the calling thread works for was stopped. On a request's own thread this asks its [`super::Control`], so it
+/// must not be called while any lock of this crate is held.
+pub(crate) fn is_stopped() -> bool {
+    IS_STOPPED.get().is_some_and(|is_stopped| is_stopped())
+}
+
 /// Restores what a thread worked for before.
 struct WorksFor(Option<usize>);
 
