@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
+import scipy.sparse
 from biocutils.combine_columns import combine_columns
 from biocutils.combine_rows import combine_rows
 from delayedarray import (
@@ -28,7 +29,6 @@ from ._subset import positions
 
 if TYPE_CHECKING:
     import dask.array
-    import scipy.sparse
 
     from ._trees import Node
 
@@ -102,7 +102,10 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         result = self._of_ufunc(ufunc, inputs, kwargs)
         return result if out is None else written(result, *out)
 
-    def _of_ufunc(self, ufunc: Any, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _of_ufunc(
+        self, ufunc: Any, inputs: Sequence[Any], kwargs: dict[str, Any], function: Callable[..., Any] | None = None
+    ) -> Any:
+        """The delayed result of one of numpy's functions, or of Python's operator that differs from it."""
         if ufunc is numpy.matmul and not kwargs:
             left, right = inputs
             return left.__matmul__(right) if isinstance(left, FileBackedArray) else right.__rmatmul__(left)
@@ -122,17 +125,21 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
             raise ValueError(
                 f"operands of shapes {' and '.join(map(str, shapes))} cannot be broadcast together"
             ) from None
-        if not kwargs and broadcast == shape and all(_is_simple(one, shape) for one in operands):
-            # These delayedarray knows, and so do others who look at its operations.
-            simplest = [_aligned(one, shape) for one in operands]
+        is_simple = not kwargs and broadcast == shape and all(_is_simple(one, shape) for one in operands)
+        simplest = [_aligned(one, shape) for one in operands] if is_simple else []
+        name = _in_delayedarray(ufunc, operands)
+        if is_simple and any(_is_foreign(one) for one in operands):
             with contextlib.suppress(NotImplementedError):
-                known = super().__array_ufunc__(_in_delayedarray(ufunc, operands), "__call__", *simplest)
-                if any(_is_foreign(one) for one in operands):
+                return _ours(super().__array_ufunc__(name, "__call__", *simplest))
+        own = delayed(function or ufunc, *operands, keywords=kwargs)
+        if is_simple:
+            # What delayedarray knows, others who look at its operations know too. It tries them with the operand on the
+            # left on the right, and so may find another type, or an error that there is not.
+            with contextlib.suppress(NotImplementedError, TypeError, ValueError):
+                known = super().__array_ufunc__(name, "__call__", *simplest)
+                if known.dtype == own.dtype:
                     return _ours(known)
-                # It computes the type of the result without looking at what is on the left.
-                if known.dtype == delayed(ufunc, *operands).dtype:
-                    return _ours(known)
-        return _ours(delayed(ufunc, *operands, keywords=kwargs))
+        return _ours(own)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return _ours(call(func, args, kwargs))
@@ -534,6 +541,10 @@ def _not_missing(value: Any) -> Any:
     return value
 
 
+_KNOWN_MATRICES = (scipy.sparse.csc_matrix, scipy.sparse.csr_matrix, scipy.sparse.coo_matrix)
+"""SciPy's matrices that delayedarray takes for sparse seeds."""
+
+
 def _operand(other: Any, shape: tuple[int, ...]) -> Any:
     """An operand beside an array of a shape.
 
@@ -542,6 +553,8 @@ def _operand(other: Any, shape: tuple[int, ...]) -> Any:
     """
     if isinstance(other, list | tuple) or (isinstance(other, numpy.generic) and shape == ()):
         return numpy.asarray(other)
+    if scipy.sparse.issparse(other) and not isinstance(other, _KNOWN_MATRICES):
+        return scipy.sparse.csc_matrix(other)
     given = tuple(getattr(other, "shape", ()))
     # Scalars fit, and of the same shape it may be anything that delayedarray takes for a seed.
     if isinstance(other, DelayedArray) or given in (shape, ()):
@@ -579,10 +592,17 @@ def _in_delayedarray(ufunc: Any, operands: Sequence[Any]) -> Any:
     return ufunc
 
 
+_NOT_THE_UFUNC = {"pow": operator.pow, "eq": operator.eq, "ne": operator.ne}
+"""Operators that numpy does not compute as the function: those of squares are of other types for booleans, and text
+differs from any number."""
+
+
 def _operator(name: str, ufunc: Any, reflected: bool = False) -> Callable[[Any, Any], Any]:
+    function = _NOT_THE_UFUNC.get(name.strip("_").removeprefix("r" if reflected else ""))
+
     def operation(self: FileBackedArray, other: Any) -> Any:
         inputs = (other, self) if reflected else (self, other)
-        return self.__array_ufunc__(ufunc, "__call__", *inputs)
+        return self._of_ufunc(ufunc, inputs, {}, function)
 
     operation.__name__ = name
     operation.__qualname__ = f"FileBackedArray.{name}"

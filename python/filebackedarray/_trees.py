@@ -888,7 +888,7 @@ def _compiled(tree: Any) -> Node:
         return UnaryNode(_compiled(tree.seed), _rounding(tree.decimals))
     if kind is UnaryIsometricOpSimple:
         return UnaryNode(_compiled(tree.seed), getattr(numpy, tree.operation))
-    if kind is UnaryIsometricOpWithArgs and (numpy.isscalar(tree.value) or type(tree.value) is numpy.ndarray):
+    if kind is UnaryIsometricOpWithArgs and _is_value(tree.value):
         along = tree.along if isinstance(tree.value, numpy.ndarray) and tree.value.ndim else None
         return ArgumentNode(_compiled(tree.seed), tree.value, along, tree.operation, tree.right)
     if kind is BinaryIsometricOp:
@@ -898,6 +898,11 @@ def _compiled(tree: Any) -> Node:
     if kind is Combine:
         return CombineNode([_compiled(seed) for seed in tree.seeds], tree.along, tree.dtype)
     return Leaf(tree)
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it is a number or an array of numpy's, with which a node computes."""
+    return type(value) is numpy.ndarray or (numpy.isscalar(value) and not isinstance(value, str | bytes))
 
 
 def joined_parts(node: Node) -> tuple[list[Node], int] | None:
@@ -929,7 +934,8 @@ def joined_parts(node: Node) -> tuple[list[Node], int] | None:
 
 def _rounding(decimals: int) -> Callable[..., Any]:
     def rounded(values: Array, out: Array | None = None) -> Any:
-        return numpy.round(values, decimals, out=out)
+        # Integers are divided by a power of ten, which gives other numbers at first.
+        return numpy.round(values, decimals, out=out if values.dtype.kind in "fc" else None)
 
     return rounded
 
