@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from threading import Event
+from time import perf_counter, sleep
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from sizes import (
     LIMITS,
     OURS,
     OURS_ON_ONE,
+    OURS_ONE_BY_ONE,
     PRODUCT_COLUMNS,
     SEED,
     SPARSE_GROUP,
@@ -49,6 +51,19 @@ Read = Callable[[], list[Any]]
 
 #: The program that decodes without an output, made by ``make bench``.
 LIMIT_PROGRAM = "FILEBACKEDARRAY_BENCH_LIMIT"
+
+
+class Timed(list[Any]):
+    """Results of which only a part of the time counts.
+
+    Attributes:
+        seconds: That part.
+    """
+
+    def __init__(self, results: Sequence[Any], seconds: float) -> None:
+        """Keep results and seconds."""
+        super().__init__(results)
+        self.seconds = seconds
 
 
 class Peer:
@@ -83,6 +98,59 @@ class Peer:
     def dense(self, path: Path, selections: Selections) -> Read:
         """Read from the dense dataset."""
         raise NotImplementedError
+
+    def beside(self, path: Path, selections: Selections) -> Read:
+        """Read selections one by one while another thread reads the first of them again and again: the longest wait."""
+        long = self.dense(path, selections[:1])
+        small = [self.dense(path, [selection]) for selection in selections[1:]]
+
+        def read() -> list[Any]:
+            done, under_way = Event(), Event()
+
+            def read_on() -> None:
+                while not done.is_set():
+                    under_way.set()
+                    long()
+
+            with ThreadPoolExecutor(1) as pool:
+                other = pool.submit(read_on)
+                under_way.wait()
+                sleep(0.01)
+                found = [_timed(one) for one in small]
+                done.set()
+                other.result()
+            return Timed([result for results, _ in found for result in results], max(time for _, time in found))
+
+        return read
+
+    def taking_turns(self, path: Path, selections: Selections) -> Read:
+        """Read selections on a thread each, again and again for a second: the longest wait of any for one read."""
+        reads = [self.dense(path, [selection]) for selection in selections]
+
+        def read() -> list[Any]:
+            end = perf_counter() + 1
+
+            def read_on(one: Read) -> tuple[list[Any], float]:
+                results, longest = _timed(one)
+                while perf_counter() < end:
+                    longest = max(longest, _timed(one)[1])
+                return results, longest
+
+            with ThreadPoolExecutor(len(reads)) as pool:
+                found = list(pool.map(read_on, reads))
+            return Timed([result for results, _ in found for result in results], max(time for _, time in found))
+
+        return read
+
+    def at_once(self, path: Path, selections: Selections) -> Read:
+        """Read selections at once, on a thread each."""
+        reads = [self.dense(path, [selection]) for selection in selections]
+
+        def read() -> list[Any]:
+            with ThreadPoolExecutor(len(reads)) as pool:
+                return [result for results in pool.map(lambda one: one(), reads) for result in results]
+
+        return read
 
     def sparse(self, path: Path, selections: Selections) -> Read:
         """Read from the sparse matrix."""
@@ -336,6 +404,14 @@ class OnOneThread(Filebackedarray):
         super().__init__(size, 1)
 
 
+class OneByOne(Filebackedarray):
+    """This package, asked for one thing after another."""
+
+    def at_once(self, path: Path, selections: Selections) -> Read:
+        """Read selections one after another."""
+        return self.dense(path, selections)
+
+
 class Hidefix(Peer):
     """hidefix, whose index is made before. It reads whole datasets here; lists it does not know."""
 
@@ -449,6 +525,13 @@ def _fault_in(size: int, threads: int) -> float:
         return perf_counter() - start
 
 
+def _timed(read: Read) -> tuple[list[Any], float]:
+    """Read, and tell how many seconds that took."""
+    start = perf_counter()
+    results = read()
+    return results, perf_counter() - start
+
+
 def _is_dense(path: Path) -> bool:
     """Whether this is a file with the dense array in it."""
     return "-dense-" in path.name
@@ -504,6 +587,7 @@ PEERS: dict[str, type[Peer]] = {
         name: type(f"Zarrs_{codec}", (Zarrs,), {"codec": codec}) for name, codec in zip(ZARRS, ZARR_CODECS, strict=True)
     },
     OURS_ON_ONE: OnOneThread,
+    OURS_ONE_BY_ONE: OneByOne,
     **{
         name: type(f"Limit_{number}", (Limit,), {"decoding": decoding, "faults": faults})
         for number, (name, (decoding, faults)) in enumerate(

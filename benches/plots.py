@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from sizes import LIMITS, OURS, OURS_ON_ONE
+from sizes import LIMITS, OURS, OURS_ON_ONE, OURS_ONE_BY_ONE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def _ratios(path: Path, rows: list[Row]) -> None:
     """Draw a bar for each ratio that has a floor, with the floor as a line across it."""
     from matplotlib import pyplot
 
-    shown = [row for row in rows if row.floor is not None and row.peer not in (OURS_ON_ONE, *LIMITS)]
+    shown = [row for row in rows if row.floor is not None and row.peer not in (OURS_ON_ONE, OURS_ONE_BY_ONE, *LIMITS)]
     if not shown:
         return
     peers = list(dict.fromkeys(row.peer for row in shown))

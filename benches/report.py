@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sizes import LIMITS, OURS, OURS_ON_ONE, Size, Work, work_items
+from sizes import LIMITS, OURS, OURS_ON_ONE, OURS_ONE_BY_ONE, Size, Work, work_items
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -354,7 +354,7 @@ def summary(rows: list[Row]) -> str:
     Returns:
         The table.
     """
-    held = [row for row in rows if row.floor is not None and row.peer not in (OURS_ON_ONE, *LIMITS)]
+    held = [row for row in rows if row.floor is not None and row.peer not in (OURS_ON_ONE, OURS_ONE_BY_ONE, *LIMITS)]
     peers = list(dict.fromkeys(row.peer for row in held))
     works = dict.fromkeys(row.measurement.work.key for row in held)
     lines = []

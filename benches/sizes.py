@@ -19,6 +19,8 @@ TWIN_GROUP = "twin"
 #: Names of who takes part, see ``peers.py``.
 OURS = "filebackedarray"
 OURS_ON_ONE = "filebackedarray on 1 thread"
+#: Two reads one after the other, beside the same two at once.
+OURS_ONE_BY_ONE = "filebackedarray, one by one"
 H5PY = "h5py"
 HDF5ARRAY = "hdf5array"
 HIDEFIX = "hidefix"
@@ -156,6 +158,7 @@ def work_items(size: Size) -> list[Work]:
         *_compressed(size),
         *_contiguous(size),
         *_repeated(size),
+        *_several(size),
         *_sparse(size),
         *_statistics(),
         *_products(),
@@ -269,6 +272,39 @@ def _repeated(size: Size) -> list[Work]:
             "dense",
             (H5PY, HDF5ARRAY),
             giant,
+        ),
+    ]
+
+
+def _several(size: Size) -> list[Work]:
+    """Reads of several Python threads at once."""
+    rows = pick(size.dense, size.many, stream=4)
+    small: tuple[Selection, ...] = tuple((one(row), ALL) for row in rows)
+    file = "dense-100x100"
+    return [
+        Work(
+            "longest-wait-beside-full",
+            "dense longest wait for one row beside another thread's full reads",
+            file,
+            "beside",
+            (H5PY,),
+            ((ALL, ALL), *small),
+        ),
+        Work(
+            "longest-wait-of-8-threads",
+            "dense longest wait for one row, of 8 threads",
+            file,
+            "taking_turns",
+            (H5PY,),
+            small[:8],
+        ),
+        Work(
+            "two-full-at-once",
+            "dense two full reads at once",
+            file,
+            "at_once",
+            (H5PY, OURS_ONE_BY_ONE),
+            ((ALL, ALL), (ALL, ALL)),
         ),
     ]
 
