@@ -233,3 +233,86 @@ print(budgets[1])
 """
     # In KiB. All chunks come to 24 MB, with narrow indices.
     assert int(run_python(code)) < 6 << 10
+
+
+# ---- few chunks of very many -------------------------------------------------------------------------------------
+
+#: Kinds of indexes: version of the file, shape, most extents, chunk, and options of the dataset.
+MANY = {
+    "btree1": ("earliest", (20_001, 3), None, (1, 2), {}),
+    "fixed-array": ("latest", (20_001, 3), None, (1, 2), {"compression": "gzip", "shuffle": True}),
+    "extensible-array": ("latest", (20_001, 3), (None, 3), (1, 2), {"compression": "lzf", "fletcher32": True}),
+    "growing-second-axis": ("latest", (3, 20_001), (3, None), (2, 1), {}),
+    "btree2": ("latest", (20_001, 3), (None, None), (1, 2), {"compression": "gzip"}),
+    "implicit": ("latest", (20_001, 3), None, (1, 2), {"fillvalue": 7}),
+}
+
+
+@pytest.mark.parametrize("index", MANY)
+def test_the_first_small_reads_of_very_many_chunks(tmp_path: Path, index: str) -> None:
+    # Each chunk is looked for by itself at first, as libhdf5 numbers them; later the index of all is read.
+    version, shape, most, chunks, options = MANY[index]
+    data = numpy.arange(60_003, dtype="i4").reshape(shape)
+    path = tmp_path / "many.h5"
+    with h5py.File(path, "w", libver=version) as handle:
+        if index == "implicit":
+            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            layout.set_chunk(chunks)
+            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            space = h5py.h5s.create_simple(shape)
+            dataset = h5py.Dataset(h5py.h5d.create(handle.id, b"x", h5py.h5t.STD_I32LE, space, layout))
+        else:
+            dataset = handle.create_dataset("x", shape, "i4", maxshape=most, chunks=chunks, **options)
+        dataset[...] = data
+    rng = numpy.random.default_rng(5)
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    for _ in range(40):
+        subset = tuple(
+            range(start, min(start + int(rng.integers(1, 3)), extent))
+            for start, extent in zip((int(rng.integers(0, n)) for n in shape), shape, strict=True)
+        )
+        for _ in range(2):
+            assert_identical(extract_dense_array(seed, subset), take(data, subset))
+    corner = tuple(range(n - 1, n) for n in shape)
+    assert_identical(extract_dense_array(seed, corner), take(data, corner))
+    assert_identical(extract_dense_array(seed, everything(shape)), data)
+
+
+def test_chunks_that_were_never_written_are_fill_value_among_very_many(tmp_path: Path) -> None:
+    path = tmp_path / "many.h5"
+    with h5py.File(path, "w", libver="latest") as handle:
+        dataset = handle.create_dataset("x", (40_000, 4), "i4", chunks=(1, 4), fillvalue=9)
+        dataset[:20_000] = 3
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    for row, value in ((19_999, 3), (20_000, 9), (39_999, 9), (0, 3)):
+        assert extract_dense_array(seed, (range(row, row + 1), range(4))).tolist() == [[value] * 4]
+    across = extract_dense_array(seed, (range(19_999, 20_001), range(4)))
+    assert across.tolist() == [[3] * 4, [9] * 4]
+
+
+def test_a_damaged_chunk_among_very_many_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "many.h5"
+    with h5py.File(path, "w", libver="latest") as handle:
+        dataset = handle.create_dataset("x", (20_000, 64), "i4", chunks=(1, 64), compression="gzip", fletcher32=True)
+        dataset[...] = numpy.arange(64)
+        address = dataset.id.get_chunk_info(1234).byte_offset
+    with path.open("r+b") as handle:
+        handle.seek(address + 10)
+        handle.write(b"damaged")
+    seed = Hdf5DenseArraySeed(path, "x", native_order=True)
+    with pytest.raises(OSError, match=r"chunk at \[1234, 0\]"):
+        extract_dense_array(seed, (range(1234, 1235), range(64)))
+    assert extract_dense_array(seed, (range(1235, 1236), range(64))).tolist() == [list(range(64))]
+
+
+@pytest.mark.alone
+def test_the_first_small_read_does_not_read_the_whole_index(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.h5" for number in range(6)]
+    for path in paths:
+        with h5py.File(path, "w", libver="latest") as handle:
+            handle.create_dataset("x", (100_000, 4), "i4", chunks=(1, 4))[...] = 1
+    seeds = [Hdf5DenseArraySeed(path, "x", native_order=True) for path in paths]
+    first = min(seconds(seed, (range(500, 501), range(4))) for seed in seeds[:3])
+    # More chunks than are looked for one by one.
+    whole = min(seconds(seed, (range(500, 600), range(4))) for seed in seeds[3:])
+    assert first < whole / 3

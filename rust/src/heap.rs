@@ -4,11 +4,13 @@
 //! it (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Global Heap* and *Variable-length
 //! Datatype*). This is for files with addresses and lengths of 8 bytes, which is nearly all.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use crate::memory;
 
 /// Bytes of a collection's header, and of an object's.
 pub const HEADER_BYTES: usize = 16;
+
+/// Bytes of a collection, at least, as libhdf5 makes them (`H5HG_MINSIZE`).
+pub const USUAL_BYTES: usize = 4096;
 
 /// Bytes of a reference.
 pub const REFERENCE_BYTES: usize = 16;
@@ -55,7 +57,16 @@ pub fn collection_size(header: &[u8; HEADER_BYTES]) -> Result<usize, String> {
 #[derive(Debug)]
 pub struct Collection {
     bytes: Vec<u8>,
-    objects: HashMap<u16, Range<usize>>,
+    /// By their numbers, which are those from 1 on mostly.
+    objects: Vec<Object>,
+}
+
+/// An object of a collection.
+#[derive(Debug, Clone, Copy)]
+struct Object {
+    number: u16,
+    begin: usize,
+    end: usize,
 }
 
 impl Collection {
@@ -64,7 +75,7 @@ impl Collection {
     /// # Errors
     /// What is the matter with it.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, String> {
-        let mut objects = HashMap::new();
+        let mut objects: Vec<Object> = Vec::new();
         let mut at = HEADER_BYTES;
         while let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) {
             let number = u16::from_le_bytes([header[0], header[1]]);
@@ -79,11 +90,25 @@ impl Collection {
                 .and_then(|size| begin.checked_add(size))
                 .filter(|&end| end <= bytes.len())
                 .ok_or_else(|| format!("object {number} of a global heap collection reaches past its end"))?;
-            objects.entry(number).or_insert(begin..end);
+            memory::push(&mut objects, Object { number, begin, end })
+                .map_err(|_| "no memory for the objects of a global heap collection")?;
             // Objects are padded to a multiple of 8 bytes.
             at = end.next_multiple_of(8);
         }
+        if !objects.is_sorted_by(|a, b| a.number < b.number) {
+            // Of several with the same number, the first.
+            objects.sort_by_key(|object| object.number);
+            objects.dedup_by_key(|object| object.number);
+        }
         Ok(Self { bytes, objects })
+    }
+
+    fn object(&self, number: u16) -> Option<&Object> {
+        let guess = self.objects.get(usize::from(number).wrapping_sub(1));
+        guess.filter(|object| object.number == number).or_else(|| {
+            let place = self.objects.binary_search_by_key(&number, |object| object.number).ok()?;
+            self.objects.get(place)
+        })
     }
 
     /// The bytes of a string, up to the first NUL.
@@ -91,9 +116,9 @@ impl Collection {
     /// # Errors
     /// What is the matter with the reference.
     pub fn string(&self, reference: Reference) -> Result<&[u8], String> {
-        let object = u16::try_from(reference.object).ok().and_then(|number| self.objects.get(&number));
+        let object = u16::try_from(reference.object).ok().and_then(|number| self.object(number));
         let bytes = object
-            .and_then(|range| self.bytes[range.clone()].get(..reference.len))
+            .and_then(|object| self.bytes[object.begin..object.end].get(..reference.len))
             .ok_or("a reference to a string that is not in its global heap collection")?;
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(&bytes[..end])
@@ -136,6 +161,12 @@ mod tests {
         assert_eq!(found.string(reference(3, 1)).unwrap(), b"abc");
         assert_eq!(found.string(reference(6, 7)).unwrap(), b"longer");
         assert_eq!(found.string(reference(3, 2)).unwrap(), b"a");
+        let doubled = collection(&[(2, b"first"), (1, b"one"), (2, b"second")], (0, 16));
+        let found = Collection::parse(doubled).unwrap();
+        assert_eq!(found.string(reference(5, 2)).unwrap(), b"first");
+        assert_eq!(found.string(reference(3, 1)).unwrap(), b"one");
+        let found = Collection::parse(collection(&[(1, b"abc"), (7, b"longer text"), (2, b"a\0b")], (0, 16)))
+            .unwrap();
         for wrong in [reference(4, 1), reference(1, 3), reference(1, 1 << 20)] {
             assert!(found.string(wrong).is_err());
         }

@@ -6,6 +6,9 @@
 
 #![deny(unsafe_code)]
 
+/// Whether windows, blocks and units are as small as can be, so that small tests have many of each.
+const SMALL: bool = cfg!(any(test, feature = "fuzzing"));
+
 #[cfg(feature = "benching")]
 pub mod benching;
 mod cache;
@@ -31,6 +34,7 @@ mod selection;
 mod signature;
 mod snapshot;
 mod source;
+mod strings;
 mod units;
 
 pub mod contents;
@@ -57,3 +61,4 @@ pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_th
 pub use selection::Axis;
 pub use snapshot::{Content, Snapshot, bind_snapshot, current_snapshot};
 pub use source::file_of;
+pub use strings::Strings;

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use lru::LruCache;
+use smallvec::SmallVec;
 
 use crate::cache::{self, Chunks, Kept, Key};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
@@ -20,12 +21,14 @@ use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
 use crate::memory;
 use crate::origin::Origin;
-use crate::plan::{Job, Plan};
+use crate::plan::{Job, PerAxis, Plan};
 use crate::planes::Planes;
 use crate::pool::{self, Control};
 use crate::scatter::Output;
+use crate::selection::Axis;
 use crate::snapshot::{Snapshot, current_snapshot};
 use crate::source::{Ahead, MERGE_GAP, Source};
+use crate::strings;
 
 /// How often a request is begun anew when the file changes under it.
 const ATTEMPTS: usize = 3;
@@ -41,6 +44,16 @@ const PARTS_AHEAD: usize = 4;
 
 /// And of no more jobs than these: where nearly no chunk was ever written, the next one may be any number of jobs away.
 const MOST_AHEAD: usize = 1024;
+
+/// No more chunks than these are looked for one by one, where the index of all is not known.
+const FEW_LOOKUPS: usize = 4;
+
+/// A chunk is found in the time in which the index of so many is read: that takes over when as many were looked for as it
+/// would have cost. Smaller datasets are read whole at once.
+const INDEXED_PER_LOOKUP: u64 = 2048;
+
+/// Bytes that a chunk takes in any index, at least.
+const INDEXED_BYTES: u64 = 8;
 
 /// How many global heap collections are kept: they are of a few KiB mostly.
 const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
@@ -152,6 +165,44 @@ impl Request {
 
     /// A reader of a dataset's chunks.
     pub(crate) fn reader(&self, name: &[u8]) -> Result<ChunkReader<'_>> {
+        self.reader_of(name, None)
+    }
+
+    /// The few chunks that a selection wants of very many, whose index is not known and would take longer to read; `None`
+    /// where it is better read, or anything is the matter.
+    fn few(&self, name: &[u8], grid: &Grid, dataset: &Dataset, selection: &[Axis]) -> Option<Vec<Sought>> {
+        let key = self.key(name);
+        let is_large = grid.len() >= INDEXED_PER_LOOKUP * 2 * FEW_LOOKUPS as u64;
+        // A file that only claims to have so many has an index, if any, that is not to be looked into by libhdf5.
+        let has_room = grid.len().saturating_mul(INDEXED_BYTES) <= self.identity().length();
+        if !is_large || !has_room || cache::has_index(&key) {
+            return None;
+        }
+        let plan = Plan::new(grid.clone(), selection).ok().filter(|plan| plan.jobs() <= FEW_LOOKUPS)?;
+        let cached = Chunks::of(cache::number(&key));
+        let mut sought: SmallVec<[Sought; FEW_LOOKUPS]> = SmallVec::new();
+        let mut lookups = 0;
+        for number in 0..plan.jobs() {
+            let job = plan.job(number);
+            let known = cached.and_then(|cached| cached.get(job.linear)).filter(|chunk| !chunk.narrow);
+            lookups += u64::from(known.is_none());
+            sought.push(Sought { linear: job.linear, stored: known.ok_or((0, Vec::new())) });
+        }
+        if !cache::may_look_up(&key, lookups, grid.len() / INDEXED_PER_LOOKUP) {
+            return None;
+        }
+        let wanted = (0..plan.jobs()).filter(|&number| sought[number].stored.is_err());
+        let offsets: SmallVec<[_; FEW_LOOKUPS]> = wanted.map(|number| plan.job(number).offset).collect();
+        let most = dataset.chunk_bytes(grid).ok()?.saturating_mul(2).saturating_add(4096);
+        let mut found = hdf5::raw_chunks(self.origin(), name, &offsets, most).ok()??.into_iter();
+        for sought in sought.iter_mut().filter(|sought| sought.stored.is_err()) {
+            sought.stored = Err(found.next()?);
+        }
+        Some(sought.into_vec())
+    }
+
+    /// The same for a reader that reads this selection and nothing else, if there is one.
+    pub(crate) fn reader_of(&self, name: &[u8], selection: Option<&[Axis]>) -> Result<ChunkReader<'_>> {
         let dataset = self.dataset(name)?;
         let place = Place::dataset(self.path(), name);
         let grid = dataset.grid()?;
@@ -162,10 +213,14 @@ impl Request {
             Layout::Contiguous(address) => Backend::Contiguous(*address),
             Layout::Chunked { filters, partial_unfiltered, .. } => {
                 cached = Chunks::of(cache::number(&key));
+                let few = selection.and_then(|selection| self.few(name, &grid, &dataset, selection));
                 Backend::Chunked(Chunked {
-                    index: cache::index(&key, || {
-                        hdf5::chunk_index(self.origin(), name, &grid).map(Arc::new)
-                    })?,
+                    index: match few {
+                        Some(few) => Index::Few(few),
+                        None => Index::Whole(cache::index(&key, || {
+                            hdf5::chunk_index(self.origin(), name, &grid).map(Arc::new)
+                        })?),
+                    },
                     pipeline: Pipeline::new(filters),
                     partial_unfiltered: *partial_unfiltered,
                 })
@@ -245,9 +300,51 @@ enum Backend {
     },
 }
 
+/// What is known of where chunks are.
+enum Index {
+    /// All of it.
+    Whole(Arc<ChunkIndex>),
+    /// The chunks that are wanted, and nothing of others.
+    Few(Vec<Sought>),
+}
+
+/// A chunk as the cache has it, or as the file has it.
+type Stored = std::result::Result<Arc<Kept>, hdf5::RawChunk>;
+
+/// A chunk that was looked for, and is there.
+struct Sought {
+    linear: u64,
+    stored: Stored,
+}
+
+impl Index {
+    /// Where the file has a chunk; `None` if it was never written. Of a chunk that was looked for, only the size and the mask.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for one that was not.
+    fn get(&self, linear: u64) -> Result<Option<Chunk>> {
+        if let Self::Whole(index) = self {
+            return Ok(index.get(linear));
+        }
+        let chunk = |size, filter_mask| Some(Chunk { address: 0, size, filter_mask });
+        match self.sought(linear) {
+            Some(Ok(_)) => Ok(chunk(0, 0)),
+            Some(Err((mask, bytes))) => Ok(chunk(bytes.len() as u64, *mask)),
+            None => Err(Error::Internal("a chunk that was not looked for".into())),
+        }
+    }
+
+    fn sought(&self, linear: u64) -> Option<&Stored> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Few(few) => few.iter().find(|sought| sought.linear == linear).map(|sought| &sought.stored),
+        }
+    }
+}
+
 /// Chunks that the direct path decodes.
 struct Chunked {
-    index: Arc<ChunkIndex>,
+    index: Index,
     pipeline: Pipeline,
     /// Chunks that reach over the end of an axis went through no filter.
     partial_unfiltered: bool,
@@ -255,17 +352,18 @@ struct Chunked {
 
 impl Chunked {
     /// Where the file has the chunk of a job, and which filters it skipped; `None` if it was never written.
-    fn find(&self, job: &Job<'_>, grid: &Grid) -> Option<Chunk> {
-        let chunk = self.index.get(job.linear)?;
+    fn find(&self, job: &Job<'_>, grid: &Grid) -> Result<Option<Chunk>> {
+        let Some(chunk) = self.index.get(job.linear)? else { return Ok(None) };
         let unfiltered = self.partial_unfiltered && grid.is_partial(&job.offset);
-        Some(if unfiltered { Chunk { filter_mask: u32::MAX, ..chunk } } else { chunk })
+        Ok(Some(if unfiltered { Chunk { filter_mask: u32::MAX, ..chunk } } else { chunk }))
     }
 
     /// Where the file has the chunks that the thread which does this job is likely to do next.
     fn following(&self, job: &Job<'_>) -> impl Iterator<Item = Chunk> {
         // A small part of the jobs that it begins with: those after them are another thread's.
         let likely = (job.of() / (PARTS_AHEAD * pool::num_threads().unwrap_or(1))).min(MOST_AHEAD);
-        job.following().take(likely).filter_map(|linear| self.index.get(linear))
+        let index = if let Index::Whole(index) = &self.index { Some(index) } else { None };
+        job.following().take(likely).filter_map(move |linear| index?.get(linear))
     }
 }
 
@@ -330,6 +428,8 @@ impl Decoded<'_> {
 pub(crate) struct Worker {
     scratch: Lent,
     ahead: Ahead,
+    /// The global heap collection that the last string was found in, by its address: the next is mostly there too.
+    heap: Option<(u64, Arc<Collection>)>,
 }
 
 /// Decodes the chunks of one dataset; used by many threads at once.
@@ -405,9 +505,13 @@ impl ChunkReader<'_> {
     pub(crate) fn is_unwritten(&self, plan: &Plan) -> bool {
         let Some(last) = plan.jobs().checked_sub(1) else { return true };
         match &self.backend {
-            Backend::Chunked(chunked) => !chunked.index.has_any(plan.job(0).linear..=plan.job(last).linear),
+            Backend::Chunked(Chunked { index: Index::Whole(index), .. }) => {
+                !index.has_any(plan.job(0).linear..=plan.job(last).linear)
+            }
             Backend::Contiguous(None) => true,
-            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => false,
+            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) | Backend::Library { .. } => {
+                false
+            }
         }
     }
 
@@ -418,10 +522,12 @@ impl ChunkReader<'_> {
     /// [`Error::OutOfMemory`].
     pub(crate) fn written(&self) -> Result<Option<Vec<usize>>> {
         let index = match &self.backend {
-            Backend::Chunked(chunked) => chunked.index.as_ref(),
+            Backend::Chunked(Chunked { index: Index::Whole(index), .. }) => index.as_ref(),
             Backend::Library { filtered: Some((index, _)), .. } => index,
             Backend::Contiguous(None) => return Ok(Some(Vec::new())),
-            Backend::Compact | Backend::Contiguous(_) | Backend::Library { .. } => return Ok(None),
+            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) | Backend::Library { .. } => {
+                return Ok(None);
+            }
         };
         Ok(Some(memory::collect(index.numbers().filter_map(|number| usize::try_from(number).ok()))?))
     }
@@ -429,7 +535,7 @@ impl ChunkReader<'_> {
     /// Reads and decodes the chunk of a job for nothing but its faults; of strings, also what it refers to.
     pub(crate) fn attempt(&self, job: &Job<'_>, worker: &mut Worker) -> Result<()> {
         if self.dataset.element == ElementType::STRING {
-            self.strings(job, worker).map(drop)
+            self.strings(job, &PerAxis::from_elem(0, job.pieces.len()), worker).map(drop)
         } else {
             self.decode(job, worker, Form::AsStored, Keep::Nowhere).map(drop)
         }
@@ -446,6 +552,11 @@ impl ChunkReader<'_> {
 
     /// A chunk that was decoded before. Whoever cannot take narrowed integers gets none.
     fn known(&self, linear: u64, form: Form) -> Option<Arc<Kept>> {
+        if let Backend::Chunked(chunked) = &self.backend
+            && let Some(Ok(kept)) = chunked.index.sought(linear)
+        {
+            return Some(Arc::clone(kept));
+        }
         let shared = if self.is_shared.load(Ordering::Acquire) {
             self.shared().as_ref().filter(|shared| shared.0 == linear).map(|shared| Arc::clone(&shared.1))
         } else {
@@ -507,7 +618,7 @@ impl ChunkReader<'_> {
         form: Form,
         keep: Keep,
     ) -> Result<Found> {
-        let Some(chunk) = chunked.find(job, &self.grid) else { return Ok(Found::Missing) };
+        let Some(chunk) = chunked.find(job, &self.grid)? else { return Ok(Found::Missing) };
         if let Some(known) = self.known(job.linear, form) {
             return Ok(Found::Kept(known));
         }
@@ -558,7 +669,7 @@ impl ChunkReader<'_> {
             .map_err(|_| complain(Fault::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
         chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
         self.source.check(chunk.address, chunk.size, place)?;
-        let Worker { scratch, ahead } = worker;
+        let Worker { scratch, ahead, .. } = worker;
         let buffer = scratch.get().input(stored).map_err(complain)?;
         self.read_stored(chunk, chunked, job, buffer, ahead)
     }
@@ -572,6 +683,10 @@ impl ChunkReader<'_> {
         buffer: &mut [u8],
         ahead: &mut Ahead,
     ) -> Result<()> {
+        if let Some(Err((_, bytes))) = chunked.index.sought(job.linear) {
+            buffer.copy_from_slice(bytes);
+            return Ok(());
+        }
         let following = chunked.following(job).map(|next| (next.address, next.size));
         self.source.read_ahead(chunk.address, buffer, ahead, following, || self.place.chunk(&job.offset))
     }
@@ -646,20 +761,31 @@ impl ChunkReader<'_> {
         Error::Filter { place: self.place.chunk(&job.offset), message }
     }
 
-    /// The strings of variable length that a job wants, at their places in its box; the others are empty.
-    pub(crate) fn strings(&self, job: &Job<'_>, worker: &mut Worker) -> Result<Vec<Vec<u8>>> {
+    /// The strings of variable length that a job wants, with their places in an output of shape `lens`; some that are empty
+    /// are left out.
+    pub(crate) fn strings(
+        &self,
+        job: &Job<'_>,
+        lens: &[usize],
+        worker: &mut Worker,
+    ) -> Result<strings::Found> {
         let (start, count) = job.bounds();
-        if let Backend::Library { reader, .. } = &self.backend {
-            return reader.read_strings(&start, &count);
-        }
-        let decoded = self.decode(job, worker, Form::AsStored, Keep::Nowhere)?;
-        let len = count.iter().product::<u64>() as usize;
-        let mut strings: Vec<Vec<u8>> =
-            memory::vec(Vec::new(), len).map_err(|error| Error::from(error).at(&self.place))?;
-        let Some(Values::AsStored(values)) = decoded.values() else { return Ok(strings) };
-        let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
+        let mut found = strings::Found::default();
         let mut result = Ok(());
-        job.for_each(&vec![0; count.len()], |place, _| {
+        if let Backend::Library { reader, .. } = &self.backend {
+            let strings = reader.read_strings(&start, &count)?;
+            job.for_each(lens, |place, target| {
+                if result.is_ok() {
+                    result = found.push(target, &strings[place]);
+                }
+            });
+            return result.map(|()| found);
+        }
+        let mut heap = worker.heap.take();
+        let decoded = self.decode(job, worker, Form::AsStored, Keep::Nowhere)?;
+        let Some(Values::AsStored(values)) = decoded.values() else { return Ok(found) };
+        let (references, _) = values.as_chunks::<{ heap::REFERENCE_BYTES }>();
+        job.for_each(lens, |place, target| {
             if result.is_err() {
                 return;
             }
@@ -670,37 +796,59 @@ impl ChunkReader<'_> {
                 left /= count[axis];
                 stride *= self.grid.chunk()[axis];
             }
-            match self.string(references.get(position as usize), job) {
-                Ok(string) => strings[place] = string,
-                Err(error) => result = Err(error),
+            if let Some(reference) = references.get(position as usize).and_then(Reference::parse) {
+                let string = self.string(reference, job, &mut heap);
+                // Any number of references may lead to the same long string.
+                result = string
+                    .and_then(|string| found.push(target, string).map_err(|error| error.at(&self.place)));
             }
         });
-        result.map(|()| strings)
+        worker.heap = heap;
+        result.map(|()| found)
     }
 
-    /// The string that a reference leads to.
-    fn string(&self, reference: Option<&[u8; heap::REFERENCE_BYTES]>, job: &Job<'_>) -> Result<Vec<u8>> {
+    /// The string that a reference leads to, in the collection that was used last or in another one, which then is the last.
+    fn string<'c>(
+        &self,
+        reference: Reference,
+        job: &Job<'_>,
+        last: &'c mut Option<(u64, Arc<Collection>)>,
+    ) -> Result<&'c [u8]> {
+        let damaged = |message| Error::Damaged { place: self.place.chunk(&job.offset), message };
+        if last.as_ref().is_none_or(|&(address, _)| address != reference.collection) {
+            *last = Some((reference.collection, self.collection(reference.collection, job)?));
+        }
+        match last {
+            Some((_, collection)) => collection.string(reference).map_err(damaged),
+            None => Ok(&[]),
+        }
+    }
+
+    /// The global heap collection at an address, counted from the file's base.
+    fn collection(&self, at: u64, job: &Job<'_>) -> Result<Arc<Collection>> {
         let place = || self.place.chunk(&job.offset);
         let damaged = |message| Error::Damaged { place: place(), message };
-        let Some(reference) = reference.and_then(Reference::parse) else { return Ok(Vec::new()) };
-        let known = self.heaps().get(&reference.collection).cloned();
-        let collection = if let Some(known) = known {
-            known
-        } else {
-            let address = self.dataset.base.saturating_add(reference.collection);
-            let mut header = [0; heap::HEADER_BYTES];
-            self.source.read_at(address, &mut header, place)?;
-            let size = heap::collection_size(&header).map_err(damaged)?;
-            self.source.check(address, size as u64, place)?;
-            let mut bytes = memory::zeros(size).map_err(|error| self.fault(error.into(), job))?;
-            self.source.read_at(address, &mut bytes, place)?;
-            let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
-            self.heaps().put(reference.collection, Arc::clone(&collection));
-            collection
-        };
-        let bytes = collection.string(reference).map_err(damaged)?;
-        // Any number of references may lead to the same long string.
-        memory::copy(bytes).map_err(|error| self.fault(error.into(), job))
+        if let Some(known) = self.heaps().get(&at) {
+            return Ok(Arc::clone(known));
+        }
+        let address = self.dataset.base.saturating_add(at);
+        // Most are as long as this; where the file ends before, it is the header that is missing or not.
+        let left = self.source.identity().length().saturating_sub(address);
+        let mut first = [0; heap::USUAL_BYTES];
+        let first = &mut first[..heap::USUAL_BYTES.min(left.max(heap::HEADER_BYTES as u64) as usize)];
+        self.source.read_at(address, first, place)?;
+        let header = first.first_chunk().ok_or_else(|| Error::Internal("a header is cut off".into()))?;
+        let size = heap::collection_size(header).map_err(damaged)?;
+        self.source.check(address, size as u64, place)?;
+        let mut bytes = memory::zeros(size).map_err(|error| self.fault(error.into(), job))?;
+        let (here, rest) = bytes.split_at_mut(size.min(first.len()));
+        here.copy_from_slice(&first[..here.len()]);
+        if !rest.is_empty() {
+            self.source.read_at(address.saturating_add(here.len() as u64), rest, place)?;
+        }
+        let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
+        self.heaps().put(at, Arc::clone(&collection));
+        Ok(collection)
     }
 
     fn heaps(&self) -> MutexGuard<'_, LruCache<u64, Arc<Collection>>> {
@@ -815,7 +963,7 @@ impl Sweep<'_> {
                 output.in_place(number, |first, place| reader.read_block(*address, job, first, place))
             }
             Backend::Chunked(chunked) => {
-                let Some(chunk) = chunked.find(job, &reader.grid) else { return Ok(false) };
+                let Some(chunk) = chunked.find(job, &reader.grid)? else { return Ok(false) };
                 let (pipeline, mask, len) = (&chunked.pipeline, chunk.filter_mask, reader.chunk_bytes);
                 let stored = pipeline.is_empty(mask) && chunk.size == len as u64;
                 let is_whole = || {

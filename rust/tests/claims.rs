@@ -1,7 +1,7 @@
 //! Files that claim to hold far more than they do, and an allocator that refuses what is large: each public function gives
 //! a result or says that there is no memory. What asks for memory in a way that cannot fail ends the process here.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -63,10 +63,12 @@ impl Trial {
         let result = call(&Control::new(&poll)).map(drop);
         let elapsed = started.elapsed();
         match result {
-            Ok(()) | Err(Error::Interrupted) => {}
-            Err(Error::OutOfMemory(_)) => self.refused.set(self.refused.get() + 1),
             // Elements of the matrix are all the same one, thanks to fill values; or more bytes than the file has.
-            Err(Error::Damaged { .. } | Error::Structure(_) | Error::Unreadable { .. }) => {}
+            Ok(())
+            | Err(
+                Error::Interrupted | Error::Damaged { .. } | Error::Structure(_) | Error::Unreadable { .. },
+            ) => {}
+            Err(Error::OutOfMemory(_)) => self.refused.set(self.refused.get() + 1),
             Err(other) => panic!("{function} of {what}: {other:?}"),
         }
         assert!(elapsed < PATIENCE + Duration::from_secs(5), "{function} of {what} took {elapsed:?}");

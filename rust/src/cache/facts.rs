@@ -35,13 +35,15 @@ struct Facts {
     index: Option<Arc<ChunkIndex>>,
     pointers: Option<Arc<[u64]>>,
     number: Option<NonZero<u64>>,
+    /// How many chunks were looked for one by one, without an index.
+    lookups: u64,
 }
 
 impl Facts {
     /// Memory that these facts of a dataset take, in bytes.
     fn memory(&self, key: &Key) -> usize {
         // All fields, so that none that is added is left out.
-        let Self { dataset, index, pointers, number: _ } = self;
+        let Self { dataset, index, pointers, number: _, lookups: _ } = self;
         ENTRY
             + key.name.len()
             + dataset.as_ref().map_or(0, |dataset| dataset.memory())
@@ -116,6 +118,22 @@ pub(crate) fn number(key: &Key) -> NonZero<u64> {
         cache.put(key, |facts| facts.number = Some(number));
         number
     })
+}
+
+/// Whether the chunk index of a dataset is known.
+pub(crate) fn has_index(key: &Key) -> bool {
+    lock().get(key, |facts| facts.index.clone()).is_some()
+}
+
+/// Counts chunks that are looked for without an index, unless there would be more than `most` of them. Whether there are not.
+pub(crate) fn may_look_up(key: &Key, chunks: u64, most: u64) -> bool {
+    let mut cache = lock();
+    let before = cache.get(key, |facts| Some(facts.lookups)).unwrap_or(0);
+    let after = before.saturating_add(chunks);
+    if after <= most {
+        cache.put(key, |facts| facts.lookups = after);
+    }
+    after <= most
 }
 
 #[cfg(test)]

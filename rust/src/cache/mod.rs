@@ -6,7 +6,7 @@ mod facts;
 
 pub use chunks::set_budget;
 pub(crate) use chunks::{Chunks, Kept};
-pub(crate) use facts::{Key, dataset, index, number, pointers};
+pub(crate) use facts::{Key, dataset, has_index, index, may_look_up, number, pointers};
 
 /// Holds the caches, so that a child process of `fork` finds them whole.
 pub(crate) fn hold() -> impl Sized + 'static {

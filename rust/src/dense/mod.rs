@@ -20,6 +20,7 @@ use crate::pool::{self, Control};
 use crate::reader::{Request, Worker};
 use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
+use crate::strings::Strings;
 
 /// What the dataset `name` of the file at `path` is.
 ///
@@ -69,7 +70,7 @@ pub fn read(
     control: &Control<'_>,
 ) -> Result<()> {
     Request::run(path, |request| {
-        let reader = request.reader(name)?;
+        let reader = request.reader_of(name, Some(selection))?;
         let kernel =
             Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
@@ -84,12 +85,7 @@ pub fn read(
 ///
 /// # Errors
 /// As [`read`]; [`crate::Error::ElementType`] when the dataset holds something else.
-pub fn read_strings(
-    path: &Path,
-    name: &[u8],
-    selection: &[Axis],
-    control: &Control<'_>,
-) -> Result<Vec<Vec<u8>>> {
+pub fn read_strings(path: &Path, name: &[u8], selection: &[Axis], control: &Control<'_>) -> Result<Strings> {
     Request::run(path, |request| {
         let reader = request.reader(name)?;
         if reader.dataset().element != ElementType::STRING {
@@ -99,16 +95,16 @@ pub fn read_strings(
             )));
         }
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
-        let out: Vec<Vec<u8>> =
-            memory::vec(Vec::new(), plan.count()).map_err(|error| Error::from(error).at(reader.place()))?;
-        let out = Mutex::new(out);
+        // Before anything is read: as many as the file or the selection says.
+        memory::check(plan.count().saturating_mul(Strings::PLACE))
+            .map_err(|error| Error::from(error).at(reader.place()))?;
+        let found = Mutex::new(Vec::new());
         pool::for_each(control, plan.jobs(), |worker: &mut Worker, number| {
-            let job = plan.job(number);
-            let mut strings = reader.strings(&job, worker)?;
-            let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            job.for_each(plan.lens(), |source, target| out[target] = std::mem::take(&mut strings[source]));
-            Ok(())
+            let strings = reader.strings(&plan.job(number), plan.lens(), worker)?;
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(memory::push(&mut found, strings)?)
         })?;
-        Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Strings::new(plan.count(), found).map_err(|error| error.at(reader.place()))
     })
 }

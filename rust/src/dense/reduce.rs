@@ -21,13 +21,13 @@ use crate::units::{self, Band, Region, Units, Worker};
 
 /// Bytes of decoded chunks that a unit goes through, unless a single chunk is larger: what fits into a processor's own
 /// cache.
-const UNIT_BYTES: usize = 1 << 20;
+const UNIT_BYTES: usize = if crate::SMALL { 256 } else { 1 << 20 };
 
 /// Elements of a chunk that are looked at at once.
-const BLOCK_ELEMENTS: usize = 1 << 18;
+const BLOCK_ELEMENTS: usize = if crate::SMALL { 16 } else { 1 << 18 };
 
 /// Bytes of cells that there are at a time, unless there are several results or a chunk's cells are more.
-const BAND_BYTES: usize = 32 << 20;
+const BAND_BYTES: usize = if crate::SMALL { 256 } else { 32 << 20 };
 
 /// Statistics of a selection of a dataset whose elements are first converted to `target`, one [`Statistics`] for each
 /// view.

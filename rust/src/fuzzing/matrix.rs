@@ -7,6 +7,7 @@ use super::{BOUNDARIES, Input};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::pool::Control;
+use crate::product::{Left, Right};
 use crate::reduce::{Use, View, Wanted};
 use crate::selection::Axis;
 use crate::sparse::{self, Array, Compressed, Matrix, Types};
@@ -131,12 +132,18 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
     };
     let by_row = usize::from(!matrix.by_column);
     let views = [view(by_row), view(1 - by_row)];
+    let right: Vec<i64> = (0..2 * columns.len()).map(|i| (i as i64 * 37) % 23 - 11).collect();
+    let mut product = vec![0i64; 2 * rows.len()];
+    let left = Left { rows, columns, transposed: false, via: ElementType::I64 };
+    let mut by = Right { values: &right, width: 2, out: &mut product };
+    let multiplied = sparse::multiply(matrix, &left, &mut by, &control);
     let statistics = sparse::reduce(matrix, rows, columns, ElementType::I64, &views, false, &control);
     let is_structure = pointers[0] == 0 && pointers.is_sorted() && pointers[COLUMNS] == STORED as u64;
     let positions = |axis: &Axis| -> Vec<u64> { (0..axis.len()).filter_map(|i| axis.get(i)).collect() };
     let (along, across) = (positions(along), positions(across));
     if !is_structure {
-        for error in [in_dense.err(), compressed.err(), transposed.err(), statistics.err()] {
+        let errors = [in_dense.err(), compressed.err(), transposed.err(), statistics.err(), multiplied.err()];
+        for error in errors {
             assert!(matches!(error, Some(Error::Structure(_))), "{error:?}");
         }
         return;
@@ -144,6 +151,7 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
     let elements = |column: u64| pointers[column as usize] as usize..pointers[column as usize + 1] as usize;
     let is_outside = |&column: &u64| indices[elements(column)].iter().any(|&index| index >= extent);
     if along.iter().any(is_outside) {
+        assert!(matches!(multiplied, Err(Error::Index(_))), "{multiplied:?}");
         // A part of the other axis may be read without any of those that are outside of it.
         for error in [in_dense.err(), compressed.err(), transposed.err(), statistics.err()] {
             let is_index = matches!(error, Some(Error::Index(_)));
@@ -157,6 +165,18 @@ fn check(matrix: &Matrix, pointers: &[u64], indices: &[u64], along: &Axis, acros
             if let Ok(at) = across.binary_search(&indices[stored]) {
                 expected[position * across.len() + at] += stored as i64 + 1;
             }
+        }
+    }
+    multiplied.expect("a sound matrix");
+    let (height, width) =
+        if matrix.by_column { (across.len(), along.len()) } else { (along.len(), across.len()) };
+    for row in 0..height {
+        for column in 0..2 {
+            let value = |inner: usize| {
+                let (position, at) = if matrix.by_column { (inner, row) } else { (row, inner) };
+                expected[position * across.len() + at] * right[2 * inner + column]
+            };
+            assert_eq!(product[2 * row + column], (0..width).map(value).sum::<i64>());
         }
     }
     let statistics = statistics.expect("a sound matrix");

@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use hdf5_metno_sys::h5d::{
     H5D_chunk_index_t, H5Dchunk_iter, H5Dget_chunk_index_type, H5Dget_create_plist, H5Dget_space,
+    H5Dread_chunk2,
 };
 use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_chunk};
 use hdf5_metno_sys::h5s::{H5S_UNLIMITED, H5Sclose, H5Sget_simple_extent_dims};
@@ -13,6 +14,7 @@ use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::error::{Error, Place, Result};
 use crate::memory;
 use crate::origin::Origin;
+use crate::plan::PerAxis;
 
 /// `H5D_CHUNK_IDX_EARRAY` of `H5Dpublic.h`.
 const EXTENSIBLE_ARRAY: H5D_chunk_index_t = 4;
@@ -156,6 +158,67 @@ pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkInd
     }
     library.check(status, &place)?;
     ChunkIndex::new(collector.entries).map_err(|error| Error::Damaged { place, message: error.to_string() })
+}
+
+/// The filter mask of a chunk, and its bytes as the file has them.
+pub type RawChunk = (u32, Vec<u8>);
+
+/// The chunks whose first elements have these indices: for each its filter mask, and its bytes as the file has them, of which
+/// there are no more than `most`. `None` where one of them was never written, or libhdf5 does not find it for another reason.
+///
+/// Each is looked for by itself (`H5Dread_chunk`), without going through the index. libhdf5 finds them as it finds those that
+/// it reads itself, so that nothing has to be corrected here.
+///
+/// # Errors
+/// As [`super::describe()`]; [`Error::OutOfMemory`].
+pub fn raw_chunks(
+    origin: &Origin,
+    name: &[u8],
+    offsets: &[PerAxis<u64>],
+    most: usize,
+) -> Result<Option<Vec<RawChunk>>> {
+    let library = Library::lock()?;
+    let opened = open(&library, origin, name)?;
+    let dataset = opened.dataset.get();
+    let mut found = memory::with_capacity(offsets.len())?;
+    for offset in offsets {
+        let (mut mask, mut len) = (0u32, 0usize);
+        // SAFETY: under the lock; an open dataset of chunks, the indices of an element of it, and room for a mask and a
+        // length. Nothing is read where there is no buffer.
+        let status = unsafe {
+            H5Dread_chunk2(
+                dataset,
+                H5P_DEFAULT,
+                offset.as_ptr(),
+                &raw mut mask,
+                std::ptr::null_mut(),
+                &raw mut len,
+            )
+        };
+        if status < 0 || len == 0 || len > most || len as u64 > origin.identity().length() {
+            library.failure();
+            return Ok(None);
+        }
+        let mut bytes: Vec<u8> = memory::zeros(len)?;
+        let mut room = len;
+        // SAFETY: as above, and room for the bytes of the chunk, whose number is told.
+        let status = unsafe {
+            H5Dread_chunk2(
+                dataset,
+                H5P_DEFAULT,
+                offset.as_ptr(),
+                &raw mut mask,
+                bytes.as_mut_ptr().cast(),
+                &raw mut room,
+            )
+        };
+        if status < 0 || room != len {
+            library.failure();
+            return Ok(None);
+        }
+        found.push((mask, bytes));
+    }
+    Ok(Some(found))
 }
 
 #[cfg(test)]

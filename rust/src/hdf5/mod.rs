@@ -38,7 +38,7 @@ pub use attributes::attributes;
 pub use contents::{field, members, object};
 pub use describe::{describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
-pub use index::chunk_index;
+pub use index::{RawChunk, chunk_index, raw_chunks};
 pub(crate) use library::{Library, hold};
 pub use read::Reader;
 

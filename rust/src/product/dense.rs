@@ -18,7 +18,7 @@ use crate::reader::{ChunkReader, Request, Worker};
 use crate::scatter::{Kernel, Output};
 
 /// Numbers of a block: two of them are in memory at a time, one that is multiplied and one that is read.
-const ELEMENTS: usize = 1 << 21;
+const ELEMENTS: usize = if crate::SMALL { 64 } else { 1 << 21 };
 
 /// Of the rows of a result, how many one thread does at least, and into how many parts a block is cut at most. Not
 /// how many threads there are: the blocks' shape may show in the last bit of a float.
@@ -245,6 +245,7 @@ pub(super) fn multiply_floats(left: Block<'_, f64>, right: &[f64], width: usize,
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 

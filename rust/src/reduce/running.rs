@@ -103,7 +103,14 @@ impl Near {
         let (mean, low) = two_sum(self.center, step);
         let m2 = self.squares - self.deviations * step;
         // Not by `max`, which would make a zero of a NaN. That of an infinity alone is one too.
-        Moments { count, mean, low, m2: if m2 < 0.0 { 0.0 } else { m2 } + (self.center - self.center) }
+        let m2 = if !self.center.is_finite() {
+            f64::NAN
+        } else if m2 < 0.0 {
+            0.0
+        } else {
+            m2
+        };
+        Moments { count, mean, low, m2 }
     }
 }
 

@@ -424,6 +424,16 @@ mod tests {
     use crate::element::ElementType;
     use crate::selection::Axis;
 
+    /// How a job is written.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Way {
+        Chunk,
+        Boxed,
+        Planes,
+        InPlace,
+        ChunkOf,
+    }
+
     /// Extent, chunk length and selection of an axis.
     fn axis() -> impl Strategy<Value = (u64, u64, Axis)> {
         (1u64..14, 1u64..8, 1u64..4, any::<prop::sample::Index>(), any::<bool>()).prop_map(
@@ -442,7 +452,7 @@ mod tests {
         fn scatter_is_indexing(
             axes in prop::collection::vec(axis(), 0..4),
             kind in 0..3,
-            boxed in any::<bool>(),
+            way in prop::sample::select(vec![Way::Chunk, Way::Boxed, Way::Planes, Way::InPlace, Way::ChunkOf]),
             shared in any::<bool>(),
         ) {
             let shape: Vec<u64> = axes.iter().map(|a| a.0).collect();
@@ -462,8 +472,12 @@ mod tests {
             let grid = Grid::new(&shape, &chunk).unwrap();
             let value = |index: &[u64]| index.iter().zip(&shape).fold(0, |v, (&i, &n)| v * n + i) as u32 + 1;
             let plan = Plan::new(grid, &selection).unwrap();
-            let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy("<f8").unwrap());
-            let mut buffer = vec![0xffu8; plan.count() * 8];
+            // In place nothing is converted.
+            let to = if way == Way::InPlace { "<u4" } else { "<f8" };
+            let (from, to) = (ElementType::from_numpy("<u4").unwrap(), ElementType::from_numpy(to).unwrap());
+            let boxed = way == Way::Boxed;
+            let size = to.size();
+            let mut buffer = vec![0xffu8; plan.count() * size];
             let mut output = Output::new(&mut buffer, &plan, Kernel::new(from, to).unwrap()).unwrap();
             if shared {
                 output = output.shared(|parts, write| (0..parts).rev().for_each(write));
@@ -480,7 +494,28 @@ mod tests {
                     let index: Vec<u64> = index.iter().zip(&first).map(|(i, o)| i + o).collect();
                     bytes.extend(value(&index).to_le_bytes());
                 }
-                let write = |bytes| if boxed { output.boxed(number, bytes) } else { output.chunk(number, bytes) };
+                let write = |bytes: &[u8]| match way {
+                    Way::Boxed => output.boxed(number, bytes),
+                    Way::Planes => {
+                        let planes: Vec<u8> = (0..4).flat_map(|byte| bytes.iter().copied().skip(byte).step_by(4)).collect();
+                        output.planes(number, Planes::new(&planes, 4).unwrap())
+                    }
+                    Way::InPlace => {
+                        let copy = |first: usize, place: &mut [u8]| {
+                            place.copy_from_slice(&bytes[first * 4..][..place.len()]);
+                            Ok(())
+                        };
+                        if output.in_place(number, copy)? { Ok(()) } else { output.chunk(number, bytes) }
+                    }
+                    // The same numbers in 64 bits.
+                    Way::ChunkOf if axes.len() == 1 => {
+                        let wide: Vec<u8> = bytes.as_chunks().0.iter()
+                            .flat_map(|&bytes| u64::from(u32::from_le_bytes(bytes)).to_le_bytes()).collect();
+                        let wide_kernel = Kernel::new(ElementType::from_numpy("<u8").unwrap(), to).unwrap();
+                        output.chunk_of(number, &wide, wide_kernel)
+                    }
+                    Way::Chunk | Way::ChunkOf => output.chunk(number, bytes),
+                };
                 if boxed {
                     prop_assert!(write(&bytes[..bytes.len() - 1]).is_err(), "a byte less than the box has");
                 }
@@ -496,8 +531,13 @@ mod tests {
                     axis.get(i).unwrap()
                 }).collect();
                 index.reverse();
-                let bytes: [u8; 8] = written[position * 8..][..8].try_into().unwrap();
-                prop_assert_eq!(bytes, f64::from(value(&index)).to_le_bytes());
+                let bytes = &written[position * size..][..size];
+                let expected = value(&index);
+                if way == Way::InPlace {
+                    prop_assert_eq!(bytes, expected.to_le_bytes());
+                } else {
+                    prop_assert_eq!(bytes, f64::from(expected).to_le_bytes());
+                }
             }
         }
     }

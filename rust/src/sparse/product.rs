@@ -24,13 +24,13 @@ use crate::scatter::{Kernel, Output};
 use crate::selection::Axis;
 
 /// Stored elements of a window, of which two are in memory at a time.
-const ELEMENTS: usize = 1 << 20;
+const ELEMENTS: usize = if crate::SMALL { 4 } else { 1 << 20 };
 
 /// What a band should take, with room beside it in a cache of 1 MiB or more.
-const BAND_BYTES: usize = 512 << 10;
+const BAND_BYTES: usize = if crate::SMALL { 32 } else { 512 << 10 };
 
 /// Stored elements that a column should have in a band on average: it takes time to find them.
-const PER_BAND: usize = 16;
+const PER_BAND: usize = if crate::SMALL { 1 } else { 16 };
 
 /// A product of fewer multiplications than these is done sooner than another thread wakes up.
 const FEW: usize = 1 << 14;

@@ -29,19 +29,19 @@ use crate::scatter::{Kernel, Output};
 use crate::selection::{Axis, to_len};
 
 /// Stored elements of a unit, at least.
-const UNIT_ELEMENTS: u64 = 1 << 17;
+const UNIT_ELEMENTS: u64 = if crate::SMALL { 4 } else { 1 << 17 };
 
 /// Units have so many stored elements for each cell of the other axis, so that merging them costs little.
-const ELEMENTS_PER_CELL: u64 = 8;
+const ELEMENTS_PER_CELL: u64 = if crate::SMALL { 1 } else { 8 };
 
 /// The longest block.
-const BLOCK_ELEMENTS: u64 = 1 << 22;
+const BLOCK_ELEMENTS: u64 = if crate::SMALL { 16 } else { 1 << 22 };
 
 /// Bytes of a unit's cells that may lie and wait to be merged.
 const SMALL_PART: usize = 1 << 20;
 
 /// Elements that are brought into canonical form at a time.
-const CANONICAL_ELEMENTS: usize = 1 << 20;
+const CANONICAL_ELEMENTS: usize = if crate::SMALL { 4 } else { 1 << 20 };
 
 /// Statistics of a selection of a matrix whose elements are first converted to `target`, one [`Statistics`] for each view;
 /// what the file does not store counts as zeros. The axes of views are rows and columns.

@@ -20,14 +20,14 @@ use crate::selection::Axis;
 
 /// Stored elements of a window: large enough that all cores find chunks to decode in it, small enough
 /// that what is kept of it (24 bytes for each) does not matter.
-const ELEMENTS: usize = 1 << 20;
+const ELEMENTS: usize = if crate::SMALL { 4 } else { 1 << 20 };
 
 /// No position of the selection.
 const NOWHERE: u32 = u32::MAX;
 
 /// Longest axis for which there is a table of where each index goes, of 4 bytes each: a few MiB. Of longer ones there is
 /// one that is as long as the selection.
-const TABLE_EXTENT: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 } else { 1 << 20 };
+const TABLE_EXTENT: u64 = if crate::SMALL { 4 } else { 1 << 20 };
 
 /// Whether the values of hits are wanted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
