@@ -20,8 +20,8 @@ mod allocations;
 /// Larger pieces of memory are refused: more than a chunk, a window or a block of numbers takes.
 const MOST: usize = 64 << 20;
 
-/// Work that would take for ever ends with Ctrl-C, which must not take longer than a second.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Work that would take for ever ends with Ctrl-C, which must not take long.
+const PATIENCE: Duration = Duration::from_millis(40);
 
 /// Results that ask for memory as numpy does, and may be refused.
 #[derive(Debug)]
