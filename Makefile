@@ -89,10 +89,12 @@ bench: build $(LIMIT)
 	$(BIN)/python benches/bench.py --size large --check --limit $(LIMIT) --json $(RESULTS)/large.json \
 		--plots docs/images --markdown docs/performance.md --summary README.md
 	$(BIN)/python benches/goals.py $(RESULTS)/large.json docs/performance.md
+	$(BIN)/python benches/virtual.py --rows 12500 --check --write docs/performance.md
 
 # The same with small files, for CI: fails below a floor, writes no documentation.
 bench-small: build $(LIMIT)
 	$(BIN)/python benches/bench.py --size small --repeats 7 --budget 0.5 --check --limit $(LIMIT)
+	$(BIN)/python benches/virtual.py --rows 500 --check
 
 # Files of up to 33 GB of values, 7 GB on disk at a time; into docs/performance.md.
 bench-scale: build

@@ -141,7 +141,7 @@ def dataset(file: File, about: Object) -> Entry:
     entry.filters = list(_facts.filter_names(facts["filters"]))
     entry.storage_size = facts["storage_size"]
     # References to strings, and virtual datasets, are not what the values take.
-    if entry.dtype != "string" and not entry.read_path.startswith("libhdf5: virtual"):
+    if entry.dtype != "string" and entry.read_path not in ("virtual", "libhdf5: a virtual dataset"):
         entry.compression_ratio = _ratio(math.prod(entry.shape or ()) * facts["value_size"], entry.storage_size)
     try:
         found = locate(file, about.name)

@@ -5,11 +5,16 @@ use std::borrow::Cow;
 use crate::chunks::Grid;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
+use crate::mapping::{Definition, Mapping};
 use crate::memory;
 
 /// Blocks of this many bytes stand in for chunks where a dataset has none: large enough to make the
 /// cost of a job small, small enough to stay in a core's cache.
-const BLOCK_BYTES: u64 = 1 << 20;
+pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Of what libhdf5 reads and has no chunks, blocks are larger: for each of its reads it opens the sources of a virtual dataset,
+/// or the raw files, and decodes the sources' chunks.
+const LIBRARY_BLOCK_BYTES: u64 = 8 << 20;
 
 /// A step of the pipeline that a chunk went through when it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum Layout {
         /// A filter that nothing at hand decodes, and what would help: only chunks that skipped it can be read.
         missing: Option<String>,
     },
+    /// In other datasets.
+    Virtual(Virtual),
     /// In some way that only libhdf5 reads.
     Library {
         /// Which way that is.
@@ -48,6 +55,20 @@ pub enum Layout {
         chunk: Option<Vec<u64>>,
         /// The filters of the chunks, if the chunks are in the file itself.
         filters: Vec<FilterStep>,
+    },
+}
+
+/// A virtual dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Virtual {
+    /// As its own file states it. The shape may be out of date where a source has grown.
+    Stated(Vec<Definition>),
+    /// With what its sources are now.
+    Resolved {
+        /// Which elements are which of the sources.
+        mappings: Vec<Mapping>,
+        /// Shape of the blocks that it is read in, such that they suit the sources' chunks.
+        block: Vec<u64>,
     },
 }
 
@@ -128,6 +149,9 @@ impl Dataset {
         let layout = match layout {
             Layout::Compact(values) => values.capacity(),
             Layout::Contiguous(_) => 0,
+            Layout::Virtual(Virtual::Stated(definitions)) => definitions.iter().map(Definition::memory).sum(),
+            // Never kept.
+            Layout::Virtual(Virtual::Resolved { .. }) => 0,
             Layout::Chunked { chunk, filters, partial_unfiltered: _, missing } => {
                 chunk.capacity() * size_of::<u64>()
                     + steps(filters)
@@ -147,7 +171,7 @@ impl Dataset {
         match &self.layout {
             Layout::Chunked { chunk, .. } => Some(chunk),
             Layout::Library { chunk, .. } => chunk.as_deref(),
-            Layout::Compact(_) | Layout::Contiguous(_) => None,
+            Layout::Compact(_) | Layout::Contiguous(_) | Layout::Virtual(_) => None,
         }
     }
 
@@ -162,14 +186,19 @@ impl Dataset {
                 Grid::new(&self.shape, &whole)
             }
             Layout::Chunked { chunk, .. } => Grid::new(&self.shape, chunk),
+            Layout::Virtual(Virtual::Resolved { block, .. }) => Grid::new(&self.shape, block),
             // What libhdf5 reads has not to be made room for past the end of the dataset.
             Layout::Library { chunk: Some(chunk), .. } => {
                 let inside = |(&len, &extent): (&u64, &u64)| len.min(extent.max(1));
                 let chunk: Vec<u64> = chunk.iter().zip(&self.shape).map(inside).collect();
                 Grid::new(&self.shape, &chunk)
             }
-            Layout::Contiguous(_) | Layout::Library { chunk: None, .. } => {
-                Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64))
+            Layout::Contiguous(_) | Layout::Virtual(Virtual::Stated(_)) => {
+                Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64, BLOCK_BYTES))
+            }
+            Layout::Library { chunk: None, .. } => {
+                let element = self.element.size() as u64;
+                Grid::new(&self.shape, &block_shape(&self.shape, element, LIBRARY_BLOCK_BYTES))
             }
         }
     }
@@ -193,8 +222,8 @@ impl Dataset {
 }
 
 /// Whole trailing axes, then a part of one, then ones: a block that is consecutive in the file.
-fn block_shape(shape: &[u64], element: u64) -> Vec<u64> {
-    let mut room = (BLOCK_BYTES / element).max(1);
+pub(crate) fn block_shape(shape: &[u64], element: u64, bytes: u64) -> Vec<u64> {
+    let mut room = (bytes / element).max(1);
     let mut block = vec![1; shape.len()];
     for (len, &extent) in block.iter_mut().zip(shape).rev() {
         *len = extent.clamp(1, room);
@@ -212,10 +241,10 @@ mod tests {
 
     #[test]
     fn blocks_are_consecutive_and_bounded() {
-        assert_eq!(block_shape(&[10_000, 10_000], 4), [26, 10_000]);
-        assert_eq!(block_shape(&[50, 1_000_000_000], 8), [1, 131_072]);
-        assert_eq!(block_shape(&[3, 4, 5], 1), [3, 4, 5]);
-        assert_eq!(block_shape(&[], 8), [0u64; 0]);
-        assert_eq!(block_shape(&[0, 5], 8), [1, 5]);
+        assert_eq!(block_shape(&[10_000, 10_000], 4, BLOCK_BYTES), [26, 10_000]);
+        assert_eq!(block_shape(&[50, 1_000_000_000], 8, BLOCK_BYTES), [1, 131_072]);
+        assert_eq!(block_shape(&[3, 4, 5], 1, BLOCK_BYTES), [3, 4, 5]);
+        assert_eq!(block_shape(&[], 8, BLOCK_BYTES), [0u64; 0]);
+        assert_eq!(block_shape(&[0, 5], 8, BLOCK_BYTES), [1, 5]);
     }
 }

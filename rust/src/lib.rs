@@ -23,6 +23,12 @@ pub mod fork;
 pub mod fuzzing;
 mod heap;
 mod identity;
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "what is as many as mappings, axes or indices of a block; stretches are asked for"
+)]
+mod mapping;
 mod memory;
 mod object;
 mod origin;
@@ -34,6 +40,12 @@ mod selection;
 mod signature;
 mod snapshot;
 mod source;
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "what is as many as mappings or axes; values are asked for"
+)]
+mod sources;
 mod strings;
 mod units;
 
@@ -50,11 +62,12 @@ mod scatter;
 
 pub use cache::set_budget as set_cache_budget;
 pub use confine::{Confined, confine};
-pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks};
+pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks, Virtual};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use hdf5::only_this_file;
 pub use identity::{Identity, Stamp};
+pub use mapping::{Definition, Mapping, Selected, Slab};
 pub use memory::{available as available_memory, limit as memory_limit};
 pub use object::{Attribute, Field, Kind as ObjectKind, Member, Object, Values};
 pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::identity::Identity;
@@ -16,13 +16,24 @@ pub struct Origin {
     identity: Identity,
     /// Every file that was looked for, in the state in which it was before it was opened; `None` for one that was not
     /// there, which decides as much as one that is.
-    others: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
+    others: Arc<Mutex<BTreeMap<PathBuf, Option<Identity>>>>,
 }
 
 impl Origin {
     /// A file that no other one takes part in yet.
     pub fn new(path: PathBuf, identity: Identity) -> Self {
-        Self { path, identity, others: Mutex::default() }
+        Self { path, identity, others: Arc::default() }
+    }
+
+    /// The same file as one that takes part in what is found in another one: what takes part in it, takes part in both.
+    #[must_use]
+    pub fn beside(self, main: &Self) -> Self {
+        Self { others: Arc::clone(&main.others), ..self }
+    }
+
+    /// Whether the file at a path is noted in this state.
+    pub fn has(&self, path: &Path, state: Option<Identity>) -> bool {
+        self.lock().get(path) == Some(&state)
     }
 
     /// The path that it was opened by.

@@ -1,7 +1,9 @@
 //! One request to one file in one state: its datasets, and their chunks decoded one by one.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -12,13 +14,14 @@ use smallvec::SmallVec;
 
 use crate::cache::{self, Chunks, Kept, Key};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
-use crate::dataset::{Dataset, Facts, Layout};
+use crate::dataset::{Dataset, Facts, Layout, Virtual};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
 use crate::hdf5;
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
+use crate::mapping::{self, Definition};
 use crate::memory;
 use crate::origin::Origin;
 use crate::plan::{Job, PerAxis, Plan};
@@ -28,6 +31,7 @@ use crate::scatter::Output;
 use crate::selection::Axis;
 use crate::snapshot::{Snapshot, current_snapshot};
 use crate::source::{Ahead, MERGE_GAP, Source};
+use crate::sources::{self, Inner, Sources};
 use crate::strings;
 
 /// How often a request is begun anew when the file changes under it.
@@ -55,12 +59,65 @@ const INDEXED_PER_LOOKUP: u64 = 2048;
 /// Bytes that a chunk takes in any index, at least.
 const INDEXED_BYTES: u64 = 8;
 
+/// Maximum number of virtual datasets and links that lead from one to the next: more are taken to go round.
+const MOST_DEEP: usize = 16;
+
+/// Maximum number of other files that a request keeps open: a process may have no more than 1,024 in all on many systems.
+const OPEN_FILES: NonZero<usize> = NonZero::new(64).unwrap();
+
 /// How many global heap collections are kept: they are of a few KiB mostly.
 const COLLECTIONS: NonZero<usize> = NonZero::new(256).unwrap();
 
 /// A file that stays open, and the same, for the length of a request.
 pub(crate) struct Request {
     source: Source,
+    /// Other files that take part.
+    open: Arc<OpenFiles>,
+    /// How many virtual datasets and links led here from the file of the request that was made.
+    depth: usize,
+    /// Virtual datasets, with what their sources are for the length of this request.
+    resolved: Mutex<HashMap<Vec<u8>, Arc<Dataset>>>,
+}
+
+/// Files that take part in a request, open, each for what is so many virtual datasets and links away.
+type OpenFiles = Mutex<LruCache<(PathBuf, usize), Arc<Request>>>;
+
+fn open_files(files: &OpenFiles) -> MutexGuard<'_, LruCache<(PathBuf, usize), Arc<Request>>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a dataset is.
+#[derive(Clone)]
+enum Located {
+    Here(Arc<Dataset>),
+    /// In a file that a link leads to, by this name.
+    There(Arc<Request>, Vec<u8>),
+}
+
+/// A request for as long as a reader needs it.
+pub(crate) enum Held<'r> {
+    Borrowed(&'r Request),
+    Shared(Arc<Request>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        match self {
+            Self::Borrowed(request) => request,
+            Self::Shared(request) => request,
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.depth == 0 {
+            // They hold each other.
+            open_files(&self.open).clear();
+        }
+    }
 }
 
 impl Request {
@@ -75,7 +132,7 @@ impl Request {
         let snapshot = current_snapshot();
         for _ in 0..ATTEMPTS {
             let request = match open_settled(path) {
-                Ok(source) => Self { source },
+                Ok(source) => Self::new(source, Arc::new(Mutex::new(LruCache::new(OPEN_FILES))), 0),
                 Err(Error::Changing { .. }) => continue,
                 Err(error) => return Err(error),
             };
@@ -98,6 +155,10 @@ impl Request {
             }
         }
         Err(Error::Changing { place: Place::file(path) })
+    }
+
+    fn new(source: Source, open: Arc<OpenFiles>, depth: usize) -> Self {
+        Self { source, open, depth, resolved: Mutex::default() }
     }
 
     /// Notes all files that took part, in the states in which they were found.
@@ -127,25 +188,191 @@ impl Request {
 
     /// The description of a dataset.
     pub(crate) fn dataset(&self, name: &[u8]) -> Result<Arc<Dataset>> {
-        let describe = || {
-            let decodes = |filters: &[_]| Pipeline::new(filters).is_known();
-            hdf5::describe(self.origin(), name, decodes).map(Arc::new)
-        };
-        // What depends on other files than this one, or on which plugins there are, is asked anew.
-        let dataset = cache::dataset(&self.key(name), || {
-            let dataset = describe()?;
-            match dataset.layout {
-                _ if dataset.elsewhere => Err(Uncached::Dataset(dataset)),
-                Layout::Library { .. } | Layout::Chunked { missing: Some(_), .. } => {
-                    Err(Uncached::Dataset(dataset))
+        match self.look_up(name)? {
+            Located::Here(dataset) => Ok(dataset),
+            Located::There(request, name) => request.dataset(&name),
+        }
+    }
+
+    /// Finds a dataset, or where a link to it leads.
+    fn look_up(&self, name: &[u8]) -> Result<Located> {
+        let resolved = || self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dataset) = resolved().get(name) {
+            return Ok(Located::Here(Arc::clone(dataset)));
+        }
+        // What depends on other files than this one, or on which plugins there are, is asked anew by each request.
+        let dataset = cache::dataset(&self.key(name), || match self.describe(name, true)? {
+            hdf5::Found::Here(dataset) => {
+                let dataset = Arc::new(dataset);
+                match dataset.layout {
+                    Layout::Library { .. } | Layout::Chunked { missing: Some(_), .. } => {
+                        Err(Uncached::Dataset(dataset))
+                    }
+                    _ if dataset.elsewhere => Err(Uncached::Dataset(dataset)),
+                    _ => Ok(dataset),
                 }
-                _ => Ok(dataset),
             }
+            hdf5::Found::Linked(location) => Err(Uncached::Linked(location)),
         });
         match dataset {
-            Ok(dataset) | Err(Uncached::Dataset(dataset)) => Ok(dataset),
+            Ok(dataset) | Err(Uncached::Dataset(dataset)) => Ok(Located::Here(match &dataset.layout {
+                Layout::Virtual(Virtual::Stated(definitions)) => {
+                    let dataset = self.resolve(name, &dataset, definitions)?;
+                    resolved().insert(name.to_vec(), Arc::clone(&dataset));
+                    dataset
+                }
+                _ => dataset,
+            })),
+            Err(Uncached::Linked(location)) => {
+                let changing = || Error::Changing { place: Place::file(&location.path) };
+                let request = self.other(&location.path)?.ok_or_else(changing)?;
+                if request.identity() != location.identity {
+                    return Err(changing());
+                }
+                Ok(Located::There(request, location.name))
+            }
             Err(Uncached::Error(error)) => Err(error),
         }
+    }
+
+    fn describe(&self, name: &[u8], resolves: bool) -> Result<hdf5::Found> {
+        let decodes = |filters: &[_]| Pipeline::new(filters).is_known();
+        hdf5::describe(self.origin(), name, decodes, resolves)
+    }
+
+    /// A virtual dataset with what its sources are now.
+    fn resolve(&self, name: &[u8], stated: &Dataset, definitions: &[Definition]) -> Result<Arc<Dataset>> {
+        let extents = |file: &[u8], name: &[u8]| match self.source_of(file, name)? {
+            Some((source, name)) => source.dataset(&name).map(|dataset| Some(dataset.shape.clone())),
+            None => Ok(None),
+        };
+        let Some(resolved) = mapping::resolve(&stated.shape, definitions, extents)? else {
+            let sources = definitions.iter().filter_map(Definition::first_source);
+            self.leave_to_library(name, sources)?;
+            return match self.describe(name, false)? {
+                hdf5::Found::Here(dataset) => Ok(Arc::new(dataset)),
+                hdf5::Found::Linked(_) => Err(Error::Changing { place: Place::file(self.path()) }),
+            };
+        };
+        let mut dataset = Dataset {
+            shape: resolved.shape,
+            layout: Layout::Compact(Vec::new()),
+            elsewhere: true,
+            ..stated.clone()
+        };
+        let block = sources::block(self, &dataset, &resolved.mappings)?;
+        dataset.layout = Layout::Virtual(Virtual::Resolved { mappings: resolved.mappings, block });
+        Ok(Arc::new(dataset))
+    }
+
+    /// Finds the source of a virtual dataset of this file: in which file it is, and by which name; `None` where there is
+    /// no such file or no such dataset.
+    pub(crate) fn source_of(&self, file: &[u8], name: &[u8]) -> Result<Option<(Arc<Self>, Vec<u8>)>> {
+        for path in hdf5::source_paths(self.path(), file) {
+            let Some(request) = self.other(&path)? else { continue };
+            return match request.look_up(name) {
+                Ok(Located::Here(_)) => Ok(Some((request, name.to_vec()))),
+                Ok(Located::There(request, name)) => Ok(Some((request, name))),
+                Err(Error::NotFound { place, message }) => {
+                    // What is there, but no dataset, is no source that may still come.
+                    match hdf5::object(request.origin(), name) {
+                        Ok(_) => Err(Error::Unreadable { place, message }),
+                        Err(Error::NotFound { .. } | Error::Unreadable { .. }) => Ok(None),
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Another file that takes part in this request; `None` if there is none at the path.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] where no other file may be opened, and where one leads on and on; [`Error::Changing`] when it
+    /// is not in the state that it was found in before.
+    fn other(&self, path: &Path) -> Result<Option<Arc<Self>>> {
+        if hdf5::only_this() && path != self.path() {
+            return Err(hdf5::elsewhere(&Place::file(self.path())));
+        }
+        let depth = self.depth + 1;
+        if depth > MOST_DEEP {
+            return Err(Error::Unreadable {
+                place: Place::file(path),
+                message: format!(
+                    "more than {MOST_DEEP} virtual datasets or links lead from one to the next; perhaps one is a source \
+                     of itself"
+                ),
+            });
+        }
+        let key = (path.to_owned(), depth);
+        if let Some(request) = open_files(&self.open).get(&key) {
+            return Ok(Some(Arc::clone(request)));
+        }
+        // Before it is opened: if it changes from now on, this request ends with an error.
+        let _ = self.origin().note([path.to_owned()]);
+        // What keeps libhdf5 from opening others holds for all threads.
+        let held = hdf5::only_this().then(hdf5::hold);
+        let source = open_settled(path);
+        drop(held);
+        let source = match source {
+            Ok(source) => Some(source),
+            Err(Error::FileNotFound(_)) => None,
+            Err(error) => return Err(error),
+        };
+        if !self.origin().has(path, source.as_ref().map(Source::identity)) {
+            return Err(Error::Changing { place: Place::file(path) });
+        }
+        let Some(source) = source else { return Ok(None) };
+        let source = source.beside(self.origin());
+        let request = Arc::new(Self::new(source, Arc::clone(&self.open), depth));
+        open_files(&self.open).put(key, Arc::clone(&request));
+        Ok(Some(request))
+    }
+
+    /// Checks that libhdf5 may read a virtual dataset: each of its sources is a dataset of the file that the mapping names,
+    /// and not virtual itself. libhdf5 ends the process where sources go round or lead back by a link.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub(crate) fn leave_to_library(
+        &self,
+        name: &[u8],
+        sources: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
+        let place = || Place::dataset(self.path(), name);
+        if hdf5::only_this() {
+            return Err(hdf5::elsewhere(&place()));
+        }
+        let mut seen = HashSet::new();
+        for (file, dataset) in sources {
+            if !seen.insert((file.clone(), dataset.clone())) {
+                continue;
+            }
+            let plain = match self.source_of(&file, &dataset)? {
+                // What a link leads to is one step further away.
+                Some((source, found)) => source.depth == self.depth + 1 && source.is_plain(&found)?,
+                None => true,
+            };
+            if !plain {
+                return Err(Error::Unreadable {
+                    place: place(),
+                    message: "its mappings are of a kind that is left to libhdf5, and its source leads on to \
+                              another dataset, where libhdf5 may end the process: make the virtual dataset of the \
+                              last sources"
+                        .into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a dataset is one of this file, and not a virtual one.
+    fn is_plain(&self, name: &[u8]) -> Result<bool> {
+        Ok(
+            matches!(self.look_up(name)?, Located::Here(dataset) if !matches!(dataset.layout, Layout::Virtual(_))),
+        )
     }
 
     /// How a dataset is stored, asked anew each time.
@@ -159,8 +386,12 @@ impl Request {
         name: &[u8],
         find: impl FnOnce() -> Result<Arc<[u64]>>,
     ) -> Result<Arc<[u64]>> {
-        // Kept under the identity of this file, which does not tell when others change.
-        if self.dataset(name)?.elsewhere { find() } else { cache::pointers(&self.key(name), find) }
+        match self.look_up(name)? {
+            // Kept under the identity of this file, which does not tell when others change.
+            Located::Here(dataset) if dataset.elsewhere => find(),
+            Located::Here(_) => cache::pointers(&self.key(name), find),
+            Located::There(request, name) => request.pointers(&name, find),
+        }
     }
 
     /// A reader of a dataset's chunks.
@@ -203,47 +434,79 @@ impl Request {
 
     /// The same for a reader that reads this selection and nothing else, if there is one.
     pub(crate) fn reader_of(&self, name: &[u8], selection: Option<&[Axis]>) -> Result<ChunkReader<'_>> {
-        let dataset = self.dataset(name)?;
-        let place = Place::dataset(self.path(), name);
+        match self.look_up(name)? {
+            Located::Here(dataset) => ChunkReader::new(Held::Borrowed(self), name, dataset, selection),
+            Located::There(request, name) => request.into_reader(&name, selection),
+        }
+    }
+
+    /// The same of a request that the reader keeps.
+    pub(crate) fn into_reader(
+        self: Arc<Self>,
+        name: &[u8],
+        selection: Option<&[Axis]>,
+    ) -> Result<ChunkReader<'static>> {
+        match self.look_up(name)? {
+            Located::Here(dataset) => ChunkReader::new(Held::Shared(self), name, dataset, selection),
+            Located::There(request, name) => request.into_reader(&name, selection),
+        }
+    }
+
+    fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
+        hdf5::Reader::open(self.origin(), name, element)
+    }
+}
+
+impl<'r> ChunkReader<'r> {
+    fn new(
+        request: Held<'r>,
+        name: &[u8],
+        dataset: Arc<Dataset>,
+        selection: Option<&[Axis]>,
+    ) -> Result<Self> {
+        let place = Place::dataset(request.path(), name);
         let grid = dataset.grid()?;
-        let key = self.key(name);
+        let key = request.key(name);
         let mut cached = None;
         let backend = match &dataset.layout {
             Layout::Compact(_) => Backend::Compact,
             Layout::Contiguous(address) => Backend::Contiguous(*address),
             Layout::Chunked { filters, partial_unfiltered, .. } => {
                 cached = Chunks::of(cache::number(&key));
-                let few = selection.and_then(|selection| self.few(name, &grid, &dataset, selection));
+                let few = selection.and_then(|selection| request.few(name, &grid, &dataset, selection));
                 Backend::Chunked(Chunked {
                     index: match few {
                         Some(few) => Index::Few(few),
                         None => Index::Whole(cache::index(&key, || {
-                            hdf5::chunk_index(self.origin(), name, &grid).map(Arc::new)
+                            hdf5::chunk_index(request.origin(), name, &grid).map(Arc::new)
                         })?),
                     },
                     pipeline: Pipeline::new(filters),
                     partial_unfiltered: *partial_unfiltered,
                 })
             }
+            Layout::Virtual(_) => Sources::new(&dataset)
+                .map(Backend::Virtual)
+                .ok_or_else(|| Error::Internal(format!("{place}: sources that were not looked for")))?,
             Layout::Library { filters, .. } => {
                 let filtered = if filters.is_empty() {
                     None
                 } else {
-                    let index = hdf5::chunk_index(self.origin(), name, &grid)?;
+                    let index = hdf5::chunk_index(request.origin(), name, &grid)?;
                     Some((index, Pipeline::new(filters)))
                 };
-                Backend::Library { reader: Arc::new(self.by_library(name, dataset.element)?), filtered }
+                Backend::Library { reader: Arc::new(request.by_library(name, dataset.element)?), filtered }
             }
         };
-        // Of what libhdf5 reads, no more than the wanted box of a chunk is ever asked for.
-        let chunk_bytes = match &backend {
-            Backend::Library { .. } => 0,
-            _ => dataset.chunk_bytes(&grid)?,
+        let chunk_bytes = match (dataset.chunk_bytes(&grid), &backend) {
+            (Ok(bytes), _) => bytes,
+            // Of what libhdf5 reads, and of sources, no more than the wanted box of a chunk is ever asked for.
+            (Err(_), Backend::Library { .. } | Backend::Virtual(_)) => usize::MAX,
+            (Err(error), _) => return Err(error),
         };
-        Ok(ChunkReader {
-            request: self,
+        Ok(Self {
+            request,
             name: name.to_vec(),
-            source: &self.source,
             dataset,
             grid,
             chunk_bytes,
@@ -255,10 +518,6 @@ impl Request {
             heaps: OnceLock::new(),
             opened: Mutex::new(None),
         })
-    }
-
-    fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
-        hdf5::Reader::open(self.origin(), name, element)
     }
 }
 
@@ -279,6 +538,7 @@ fn open_settled(path: &Path) -> Result<Source> {
 /// Why a description is not kept.
 enum Uncached {
     Dataset(Arc<Dataset>),
+    Linked(hdf5::Location),
     Error(Error),
 }
 
@@ -293,6 +553,7 @@ enum Backend {
     Compact,
     Contiguous(Option<u64>),
     Chunked(Chunked),
+    Virtual(Sources),
     /// With the index and the pipeline of chunks that are filtered, to be checked before libhdf5 decodes them.
     Library {
         reader: Arc<hdf5::Reader>,
@@ -392,7 +653,7 @@ pub(crate) enum Values<'s> {
 
 /// In which form values are of use, beside that of the dataset's element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     AsStored,
     /// Integers along one axis, from the chunk's beginning on, which may be narrowed.
     Integers,
@@ -430,13 +691,22 @@ pub(crate) struct Worker {
     ahead: Ahead,
     /// The global heap collection that the last string was found in, by its address: the next is mostly there too.
     heap: Option<(u64, Arc<Collection>)>,
+    /// For the sources of a virtual dataset.
+    inner: Option<Box<Inner>>,
+}
+
+impl Worker {
+    /// Drops what was read of one file, for another.
+    pub(crate) fn forget(&mut self) {
+        self.ahead = Ahead::default();
+        self.heap = None;
+    }
 }
 
 /// Decodes the chunks of one dataset; used by many threads at once.
 pub(crate) struct ChunkReader<'r> {
-    request: &'r Request,
+    request: Held<'r>,
     name: Vec<u8>,
-    source: &'r Source,
     dataset: Arc<Dataset>,
     grid: Grid,
     chunk_bytes: usize,
@@ -465,6 +735,11 @@ impl ChunkReader<'_> {
         &self.grid
     }
 
+    /// The request that it is a part of.
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
     /// Where it is, for messages.
     pub(crate) fn place(&self) -> &Place {
         &self.place
@@ -491,14 +766,36 @@ impl ChunkReader<'_> {
         Sweep { reader: self, plan, keeps_parts, shares_last: false }
     }
 
-    /// Bytes of a decoded chunk; 0 where libhdf5 decodes them.
+    /// Bytes of a decoded chunk.
     pub(crate) fn chunk_bytes(&self) -> usize {
         self.chunk_bytes
     }
 
+    /// Decodes the one chunk of a plan, a part of one with so many jobs.
+    pub(crate) fn part_of_plan<'s>(
+        &'s self,
+        plan: &Plan,
+        jobs: usize,
+        worker: &'s mut Worker,
+        form: Form,
+    ) -> Result<Decoded<'s>> {
+        let job = plan.job(0);
+        let keep = self.part_of_sweep(plan, jobs).keep(&job, 0);
+        self.decode(&job, worker, form, keep)
+    }
+
     /// The same, that takes nothing from the cache and leaves nothing in it.
     pub(crate) fn uncached(self) -> Self {
-        Self { cached: None, ..self }
+        let backend = match self.backend {
+            Backend::Virtual(sources) => Backend::Virtual(sources.uncached()),
+            backend => backend,
+        };
+        Self { cached: None, backend, ..self }
+    }
+
+    /// Whether its values are those of other datasets.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(self.backend, Backend::Virtual(_))
     }
 
     /// Whether it is known that none of a plan's chunks was ever written, without looking for each.
@@ -509,9 +806,11 @@ impl ChunkReader<'_> {
                 !index.has_any(plan.job(0).linear..=plan.job(last).linear)
             }
             Backend::Contiguous(None) => true,
-            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) | Backend::Library { .. } => {
-                false
-            }
+            Backend::Compact
+            | Backend::Contiguous(_)
+            | Backend::Chunked(_)
+            | Backend::Virtual(_)
+            | Backend::Library { .. } => false,
         }
     }
 
@@ -525,6 +824,13 @@ impl ChunkReader<'_> {
             Backend::Chunked(Chunked { index: Index::Whole(index), .. }) => index.as_ref(),
             Backend::Library { filtered: Some((index, _)), .. } => index,
             Backend::Contiguous(None) => return Ok(Some(Vec::new())),
+            // That one source is damaged says nothing of the others.
+            Backend::Virtual(_) => {
+                let blocks = crate::selection::to_len(self.grid.len())?;
+                let mut numbers = memory::with_capacity(blocks)?;
+                numbers.extend(0..blocks);
+                return Ok(Some(numbers));
+            }
             Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) | Backend::Library { .. } => {
                 return Ok(None);
             }
@@ -593,6 +899,18 @@ impl ChunkReader<'_> {
                     self.by_library(&reader, job, worker.scratch.get(), form)
                 }
             },
+            Backend::Virtual(sources) => {
+                if let Some(same) = sources.same_chunk(self, job)? {
+                    return same.decode(job.of(), &mut worker.inner, form);
+                }
+                let wanted = self.boxed(job, form)?;
+                let Worker { scratch, inner, .. } = worker;
+                let buffer = scratch.get().input(wanted.bytes).map_err(|fault| self.fault(fault, job))?;
+                if sources.read(self, job, &mut buffer[wanted.before..], inner)? {
+                    return Ok(Decoded::Here(wanted.values(scratch.get().filled())));
+                }
+                self.by_library(&*self.instead_of(sources)?, job, scratch.get(), form)
+            }
             Backend::Library { reader, filtered } => {
                 if let (Some((index, pipeline)), Some(len)) = (filtered, reader.chunk_bytes())
                     && let Some(chunk) = index.get(job.linear)
@@ -668,7 +986,7 @@ impl ChunkReader<'_> {
         let stored = usize::try_from(chunk.size)
             .map_err(|_| complain(Fault::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
         chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
-        self.source.check(chunk.address, chunk.size, place)?;
+        self.request.source.check(chunk.address, chunk.size, place)?;
         let Worker { scratch, ahead, .. } = worker;
         let buffer = scratch.get().input(stored).map_err(complain)?;
         self.read_stored(chunk, chunked, job, buffer, ahead)
@@ -688,7 +1006,9 @@ impl ChunkReader<'_> {
             return Ok(());
         }
         let following = chunked.following(job).map(|next| (next.address, next.size));
-        self.source.read_ahead(chunk.address, buffer, ahead, following, || self.place.chunk(&job.offset))
+        self.request
+            .source
+            .read_ahead(chunk.address, buffer, ahead, following, || self.place.chunk(&job.offset))
     }
 
     /// What reads a chunk that the direct path cannot, if there is a plugin for the filter that it complains of.
@@ -706,8 +1026,39 @@ impl ChunkReader<'_> {
         Ok(reader)
     }
 
-    /// Reads the wanted box of a chunk by libhdf5. Along the one axis of integers, all before it is there too, as
-    /// anything.
+    /// What reads a virtual dataset that is beyond the engine.
+    fn instead_of(&self, sources: &Sources) -> Result<Arc<hdf5::Reader>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = opened.as_ref() {
+            return Ok(Arc::clone(reader));
+        }
+        self.request.leave_to_library(&self.name, sources.names())?;
+        let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
+        *opened = Some(Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// How much room the wanted box of a chunk takes.
+    fn boxed(&self, job: &Job<'_>, form: Form) -> Result<Boxed> {
+        let (start, count) = job.bounds();
+        let integers = form == Form::Integers;
+        let before = match (integers, start.first(), job.offset.first()) {
+            (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
+            (true, ..) => return Err(Error::Internal(format!("{}: not one axis of integers", self.place))),
+            (false, ..) => 0,
+        };
+        let element = self.dataset.element.size() as u64;
+        let bytes = count.iter().try_fold(element, |bytes, &len| bytes.checked_mul(len));
+        let (before, bytes) = before
+            .checked_mul(element)
+            .zip(bytes)
+            .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
+            .and_then(|(before, bytes)| Some((usize::try_from(before).ok()?, usize::try_from(bytes).ok()?)))
+            .ok_or_else(|| self.fault(Fault::OutOfMemory(usize::MAX), job))?;
+        Ok(Boxed { start, count, before, bytes, integers })
+    }
+
+    /// Reads the wanted box of a chunk by libhdf5.
     fn by_library<'s>(
         &self,
         reader: &hdf5::Reader,
@@ -715,26 +1066,11 @@ impl ChunkReader<'_> {
         scratch: &'s mut Scratch,
         form: Form,
     ) -> Result<Decoded<'s>> {
-        let integers = form == Form::Integers;
-        let complain = |fault| self.fault(fault, job);
-        let (start, count) = job.bounds();
-        let before = match (integers, start.first(), job.offset.first()) {
-            (true, Some(&start), Some(&offset)) if count.len() == 1 => start - offset,
-            (true, ..) => return Err(Error::Internal(format!("{}: not one axis of integers", self.place))),
-            (false, ..) => 0,
-        };
-        let bytes =
-            count.iter().try_fold(self.dataset.element.size() as u64, |bytes, &len| bytes.checked_mul(len));
-        let before = before.checked_mul(self.dataset.element.size() as u64);
-        let (before, all) = before
-            .zip(bytes)
-            .and_then(|(before, bytes)| Some((before, before.checked_add(bytes)?)))
-            .and_then(|(before, all)| Some((usize::try_from(before).ok()?, usize::try_from(all).ok()?)))
-            .ok_or_else(|| complain(Fault::OutOfMemory(usize::MAX)))?;
-        let buffer = scratch.input(all).map_err(complain)?;
-        reader.read(&job.offset, &start, &count, self.dataset.element.size(), &mut buffer[before..])?;
-        let values = scratch.filled();
-        Ok(Decoded::Here(if integers { Values::AsStored(values) } else { Values::Boxed(values) }))
+        let wanted = self.boxed(job, form)?;
+        let buffer = scratch.input(wanted.bytes).map_err(|fault| self.fault(fault, job))?;
+        let (start, count, size) = (&wanted.start, &wanted.count, self.dataset.element.size());
+        reader.read(&job.offset, start, count, size, &mut buffer[wanted.before..])?;
+        Ok(Decoded::Here(wanted.values(scratch.filled())))
     }
 
     fn fault(&self, fault: Fault, job: &Job<'_>) -> Error {
@@ -753,7 +1089,7 @@ impl ChunkReader<'_> {
             Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
                 filters.iter().find(|step| step.id == filter)
             }
-            Layout::Compact(_) | Layout::Contiguous(_) => None,
+            Layout::Compact(_) | Layout::Contiguous(_) | Layout::Virtual(_) => None,
         };
         let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
         let what = if what.is_empty() { what } else { format!("{what} of ") };
@@ -772,8 +1108,15 @@ impl ChunkReader<'_> {
         let (start, count) = job.bounds();
         let mut found = strings::Found::default();
         let mut result = Ok(());
-        if let Backend::Library { reader, .. } = &self.backend {
-            let strings = reader.read_strings(&start, &count)?;
+        let boxed = match &self.backend {
+            Backend::Library { reader, .. } => Some(reader.read_strings(&start, &count)?),
+            Backend::Virtual(sources) => Some(match sources.strings(self, job, &mut worker.inner)? {
+                Some(strings) => strings,
+                None => self.instead_of(sources)?.read_strings(&start, &count)?,
+            }),
+            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) => None,
+        };
+        if let Some(strings) = boxed {
             job.for_each(lens, |place, target| {
                 if result.is_ok() {
                     result = found.push(target, &strings[place]);
@@ -833,18 +1176,18 @@ impl ChunkReader<'_> {
         }
         let address = self.dataset.base.saturating_add(at);
         // Most are as long as this; where the file ends before, it is the header that is missing or not.
-        let left = self.source.identity().length().saturating_sub(address);
+        let left = self.request.source.identity().length().saturating_sub(address);
         let mut first = [0; heap::USUAL_BYTES];
         let first = &mut first[..heap::USUAL_BYTES.min(left.max(heap::HEADER_BYTES as u64) as usize)];
-        self.source.read_at(address, first, place)?;
+        self.request.source.read_at(address, first, place)?;
         let header = first.first_chunk().ok_or_else(|| Error::Internal("a header is cut off".into()))?;
         let size = heap::collection_size(header).map_err(damaged)?;
-        self.source.check(address, size as u64, place)?;
+        self.request.source.check(address, size as u64, place)?;
         let mut bytes = memory::zeros(size).map_err(|error| self.fault(error.into(), job))?;
         let (here, rest) = bytes.split_at_mut(size.min(first.len()));
         here.copy_from_slice(&first[..here.len()]);
         if !rest.is_empty() {
-            self.source.read_at(address.saturating_add(here.len() as u64), rest, place)?;
+            self.request.source.read_at(address.saturating_add(here.len() as u64), rest, place)?;
         }
         let collection = Arc::new(Collection::parse(bytes).map_err(damaged)?);
         self.heaps().put(at, Arc::clone(&collection));
@@ -868,7 +1211,7 @@ impl ChunkReader<'_> {
     fn read_block(&self, address: u64, job: &Job<'_>, first: usize, place: &mut [u8]) -> Result<()> {
         let skipped = first as u64 * self.dataset.element.size() as u64;
         let begin = self.block_address(address, job).saturating_add(skipped);
-        self.source.read_at(begin, place, || self.place.chunk(&job.offset))
+        self.request.source.read_at(begin, place, || self.place.chunk(&job.offset))
     }
 
     /// Reads the wanted parts of a block of a contiguous dataset.
@@ -877,12 +1220,29 @@ impl ChunkReader<'_> {
         let element = self.dataset.element.size();
         let begin = self.block_address(address, job);
         // The first block is as long as any: if it cannot be in the file, no memory is asked for.
-        self.source.check(address, self.chunk_bytes as u64, place)?;
+        self.request.source.check(address, self.chunk_bytes as u64, place)?;
         let buffer = scratch.input(self.chunk_bytes).map_err(|fault| self.fault(fault, job))?;
         job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
-            self.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
+            self.request.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
         })?;
         Ok(Decoded::Here(Values::AsStored(scratch.filled())))
+    }
+}
+
+/// The wanted box of a chunk. Along the one axis of integers, all before it is there too, as anything.
+struct Boxed {
+    start: Vec<u64>,
+    count: Vec<u64>,
+    /// Bytes before it.
+    before: usize,
+    /// Bytes of all.
+    bytes: usize,
+    integers: bool,
+}
+
+impl Boxed {
+    fn values<'s>(&self, filled: &'s [u8]) -> Values<'s> {
+        if self.integers { Values::AsStored(filled) } else { Values::Boxed(filled) }
     }
 }
 
@@ -922,7 +1282,7 @@ impl Sweep<'_> {
         match &self.reader.backend {
             Backend::Compact | Backend::Chunked(_) => true,
             // Of blocks the bytes that are not wanted are not read.
-            Backend::Contiguous(_) | Backend::Library { .. } => false,
+            Backend::Contiguous(_) | Backend::Virtual(_) | Backend::Library { .. } => false,
         }
     }
 
@@ -1040,7 +1400,9 @@ impl Sweep<'_> {
             }
             None => false,
         };
-        if tiny || all_known() { 1 } else { usize::MAX }
+        // libhdf5 does one thing at a time.
+        let by_library = matches!(self.reader.backend, Backend::Library { .. });
+        if tiny || by_library || all_known() { 1 } else { usize::MAX }
     }
 
     /// Decodes all chunks and writes what is wanted of them.

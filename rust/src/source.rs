@@ -87,6 +87,12 @@ impl Source {
         &self.file
     }
 
+    /// The same, as a file that takes part in what is found in another one.
+    #[must_use]
+    pub fn beside(self, main: &Origin) -> Self {
+        Self { origin: self.origin.beside(main), ..self }
+    }
+
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         self.origin.path()

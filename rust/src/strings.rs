@@ -35,6 +35,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Each with its place in the result.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let bytes = |Stretch { begin, len }: Stretch| &self.bytes[begin as usize..][..len as usize];
+        self.places.iter().map(move |&(target, stretch)| (target, bytes(stretch)))
+    }
+}
+
 /// Strings of variable length.
 #[derive(Debug, Default)]
 pub struct Strings {

@@ -48,7 +48,11 @@ pub fn check(path: &Path, name: &[u8], control: &Control<'_>) -> Result<Checked>
             };
             let job = plan.job(number);
             if let Err(error) = reader.attempt(&job, worker) {
-                let Some(complaint) = complaint(&error) else { return Err(error) };
+                let Some(mut complaint) = complaint(&error) else { return Err(error) };
+                if reader.is_virtual() {
+                    // With the source that it is about.
+                    complaint = error.to_string();
+                }
                 let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
                 memory::push(&mut damaged, (job.offset.into_vec(), complaint))?;
                 if written.is_none() {

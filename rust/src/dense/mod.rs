@@ -40,7 +40,8 @@ pub fn facts(path: &Path, name: &[u8]) -> Result<Facts> {
     Request::run(path, |request| request.facts(name))
 }
 
-/// Which path reads a dataset: `direct`, `libhdf5: ` and why, or `none: ` and why.
+/// Which path reads a dataset: `direct`, `virtual` (each of its sources by its own path), `libhdf5: ` and why, or
+/// `none: ` and why.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -48,6 +49,7 @@ pub fn read_path(path: &Path, name: &[u8]) -> Result<String> {
     Ok(match &inspect(path, name)?.layout {
         Layout::Chunked { missing: Some(missing), .. } => format!("none: filter {missing}"),
         Layout::Compact(_) | Layout::Contiguous(_) | Layout::Chunked { .. } => "direct".into(),
+        Layout::Virtual(_) => "virtual".into(),
         Layout::Library { reason, .. } => format!("libhdf5: {reason}"),
     })
 }

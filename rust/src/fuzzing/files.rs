@@ -264,7 +264,7 @@ fn read(path: &Path, name: &[u8]) -> Option<bool> {
             filters.len() > 2 || filters.iter().any(|step| matches!(step.id, 307 | 32026))
         }
         // Checked by libhdf5, if at all.
-        Layout::Library { .. } => true,
+        Layout::Library { .. } | Layout::Virtual(_) => true,
         Layout::Compact(_) | Layout::Contiguous(_) => false,
     };
     let whole: Vec<Axis> =

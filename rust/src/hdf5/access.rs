@@ -48,7 +48,7 @@ pub fn only_this_file() -> Result<()> {
 }
 
 /// Whether nothing in a file leads to another one.
-pub(super) fn only_this() -> bool {
+pub fn only_this() -> bool {
     ONLY_THIS_FILE.load(Ordering::Relaxed)
 }
 
@@ -282,7 +282,7 @@ fn source_name(library: &Library, plist: &Id<'_>, number: usize, place: &Place) 
 }
 
 /// The error for what leads out of its file.
-pub(super) fn elsewhere(place: &Place) -> Error {
+pub fn elsewhere(place: &Place) -> Error {
     Error::Unreadable {
         place: place.clone(),
         message: "it leads to another file, which is not followed from a file that is not trusted".into(),

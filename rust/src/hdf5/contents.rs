@@ -20,7 +20,7 @@ use super::describe::extents;
 use super::id::Id;
 use super::others::with_others;
 use super::strings::{take_strings, unpadded};
-use super::{Library, element, find, open};
+use super::{Library, Sources, element, find, open};
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
 use crate::memory;
@@ -40,7 +40,7 @@ pub fn object(origin: &Origin, name: &[u8]) -> Result<Object> {
     let place = Place::dataset(origin.path(), name);
     let (described, ..) = with_others(&library, origin, &place, |file, access, others| {
         let object = find(&library, file, name, access, &place)?;
-        others.add(&library, &object, access, &place)?;
+        others.add(&library, &object, access, Sources::Read, &place)?;
         Ok(describe(&library, &object, &place))
     })?;
     Ok(described)
@@ -68,7 +68,7 @@ pub fn members(origin: &Origin, name: &[u8]) -> Result<Vec<Member>> {
                 let object = match found {
                     Ok(object) => {
                         // Of those that grow with their sources, these say the shape.
-                        others.add(&library, &object, access, &place)?;
+                        others.add(&library, &object, access, Sources::Read, &place)?;
                         describe(&library, &object, &place)
                     }
                     Err(_) if within.refused() => Object::of(Kind::External, String::new()),
@@ -204,7 +204,7 @@ fn identity(library: &Library, object: &Id<'_>, place: &Place) -> Result<Vec<u8>
 pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
     let library = Library::lock()?;
     let place = Place::dataset(origin.path(), name);
-    let opened = open(&library, origin, name)?;
+    let opened = open(&library, origin, name, Sources::Read)?;
     let dataset = opened.dataset.get();
     let missing = || Error::NotFound {
         place: place.clone(),

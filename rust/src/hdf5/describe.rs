@@ -18,10 +18,12 @@ use hdf5_metno_sys::h5s::{
 use hdf5_metno_sys::h5t::{H5Tclose, H5Tget_size};
 
 use super::id::Id;
-use super::{Library, Opened, attributes, element, open};
-use crate::dataset::{Dataset, Facts, FilterStep, Layout};
+use super::location::{self, Location};
+use super::{Library, Opened, Sources, attributes, element, mappings, open};
+use crate::dataset::{Dataset, Facts, FilterStep, Layout, Virtual};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
+use crate::mapping::Selected;
 use crate::memory;
 use crate::origin::Origin;
 use crate::selection::to_len;
@@ -32,17 +34,37 @@ const NO_ADDRESS: u64 = u64::MAX;
 /// A message of an object header, such as a fill value, is shorter: its length has 16 bits.
 const MOST_OF_HEADER: usize = 1 << 16;
 
-/// Describes a dataset of this file. `decodes` says whether the direct path has all filters.
+/// What was found where a dataset was looked for.
+pub enum Found {
+    /// The dataset.
+    Here(Dataset),
+    /// A link to one that is a file's own.
+    Linked(Location),
+}
+
+/// Describes a dataset of this file. `decodes` says whether the direct path has all filters, `resolves` whether the
+/// mappings of a virtual dataset are of use; if not, libhdf5 looks how large its sources are.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such dataset, [`Error::ElementType`] when its values have no dtype,
 /// [`Error::Unreadable`] when libhdf5 cannot make sense of it, [`Error::Changing`] when the path leads to
 /// another file now.
-pub fn describe(origin: &Origin, name: &[u8], decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
+pub fn describe(
+    origin: &Origin,
+    name: &[u8],
+    decodes: impl Fn(&[FilterStep]) -> bool,
+    resolves: bool,
+) -> Result<Found> {
     let library = Library::lock()?;
-    let opened = open(&library, origin, name)?;
-    Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }
-        .run(decodes)
+    let sources = if resolves { Sources::Left } else { Sources::Read };
+    let opened = open(&library, origin, name, sources)?;
+    let place = Place::dataset(origin.path(), name);
+    if opened.linked
+        && let Some(location) = location::locate(&library, &opened.dataset, &place)
+    {
+        return Ok(Found::Linked(location));
+    }
+    Description { library: &library, opened: &opened, place, resolves }.run(decodes).map(Found::Here)
 }
 
 /// How a dataset of this file is stored.
@@ -51,31 +73,34 @@ pub fn describe(origin: &Origin, name: &[u8], decodes: impl Fn(&[FilterStep]) ->
 /// As [`describe`]; its values may be of any type.
 pub fn facts(origin: &Origin, name: &[u8]) -> Result<Facts> {
     let library = Library::lock()?;
-    let opened = open(&library, origin, name)?;
-    Description { library: &library, opened: &opened, place: Place::dataset(origin.path(), name) }.facts()
+    let opened = open(&library, origin, name, Sources::Left)?;
+    let place = Place::dataset(origin.path(), name);
+    Description { library: &library, opened: &opened, place, resolves: true }.facts()
 }
 
 struct Description<'a> {
     library: &'a Library,
     opened: &'a Opened<'a>,
     place: Place,
+    /// Whether mappings of virtual datasets are of use.
+    resolves: bool,
 }
 
 impl Description<'_> {
     fn run(&self, decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
         let dataset = self.opened.dataset.get();
-        let shape = self.shape()?;
-        // SAFETY: under the lock; an open dataset, twice.
-        let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
-        let mut described = element::describe(self.library, &datatype, &self.place)?;
-        // SAFETY: as above.
+        // SAFETY: under the lock; an open dataset.
         let plist = self.library.id(unsafe { H5Dget_create_plist(dataset) }, H5Pclose, &self.place)?;
-        let element = described.element;
         // SAFETY: under the lock; an open property list.
         let (stored, external) = unsafe { (H5Pget_layout(plist.get()), H5Pget_external_count(plist.get())) };
+        let shape = self.shape(&plist)?;
+        // SAFETY: under the lock; an open dataset.
+        let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
+        let mut described = element::describe(self.library, &datatype, &self.place)?;
+        let element = described.element;
         let mut base = 0;
         if element == ElementType::STRING
-            && stored != H5D_layout_t::H5D_COMPACT
+            && !matches!(stored, H5D_layout_t::H5D_COMPACT | H5D_layout_t::H5D_VIRTUAL)
             && let Some(address) = self.heap_base(&plist)?
         {
             (described.conversion, base) = (None, address);
@@ -93,7 +118,17 @@ impl Description<'_> {
         let layout = if self.opened.linked {
             library_path("behind an external link", chunk, Vec::new())
         } else if stored == H5D_layout_t::H5D_VIRTUAL {
-            library_path("a virtual dataset", None, filters)
+            let mut definitions = mappings::stated(self.library, &plist, &self.place)?.definitions;
+            let is_plain = described.conversion.is_none() || element == ElementType::STRING;
+            if !is_plain || element::is_enumeration(&datatype, element) {
+                // What libhdf5 has to convert to, it reads.
+                definitions.iter_mut().for_each(|definition| definition.target = Selected::Other);
+            }
+            if self.resolves {
+                Layout::Virtual(Virtual::Stated(definitions))
+            } else {
+                library_path("a virtual dataset", None, filters)
+            }
         } else if external > 0 {
             library_path("in external files", None, filters)
         } else if let Some(chunk) = chunk {
@@ -127,7 +162,6 @@ impl Description<'_> {
 
     fn facts(&self) -> Result<Facts> {
         let dataset = self.opened.dataset.get();
-        let shape = self.shape()?;
         // SAFETY: under the lock; an open dataset, and what is opened of it.
         let (plist, datatype, stored) = unsafe {
             let plist = self.library.id(H5Dget_create_plist(dataset), H5Pclose, &self.place)?;
@@ -139,7 +173,7 @@ impl Description<'_> {
         // SAFETY: under the lock; an open property list and an open type.
         let (layout, value_size) = unsafe { (H5Pget_layout(plist.get()), H5Tget_size(datatype.get())) };
         let (chunk, filters) = if layout == H5D_layout_t::H5D_CHUNKED {
-            (Some(self.chunk(&plist, shape.len())?), self.filters(&plist)?)
+            (Some(self.chunk(&plist, self.shape(&plist)?.len())?), self.filters(&plist)?)
         } else {
             (None, Vec::new())
         };
@@ -151,7 +185,17 @@ impl Description<'_> {
         Ok(Facts { chunk, filters, stored, value_size: value_size as u64, marks })
     }
 
-    fn shape(&self) -> Result<Vec<u64>> {
+    /// The extents. Of a virtual dataset those that are stored: to learn what they are now, libhdf5 would open its
+    /// sources.
+    fn shape(&self, plist: &Id<'_>) -> Result<Vec<u64>> {
+        // SAFETY: under the lock; an open property list.
+        let layout = unsafe { H5Pget_layout(plist.get()) };
+        if self.resolves
+            && layout == H5D_layout_t::H5D_VIRTUAL
+            && let Some(shape) = mappings::stated(self.library, plist, &self.place)?.shape
+        {
+            return Ok(shape);
+        }
         // SAFETY: under the lock; an open dataset.
         let space =
             self.library.id(unsafe { H5Dget_space(self.opened.dataset.get()) }, H5Sclose, &self.place)?;
@@ -386,6 +430,6 @@ mod tests {
         let path = folder.path().join("a.h5");
         std::fs::write(&path, b"x").unwrap();
         let origin = Origin::new(path.clone(), Identity::of(&std::fs::metadata(&path).unwrap()));
-        assert!(matches!(describe(&origin, b"d", |_| true), Err(Error::Unreadable { .. })));
+        assert!(matches!(describe(&origin, b"d", |_| true, true), Err(Error::Unreadable { .. })));
     }
 }

@@ -217,6 +217,13 @@ fn member_names(id: hid_t) -> Vec<String> {
         .collect()
 }
 
+/// Whether a type is an enumeration of which libhdf5 converts values by their names.
+pub(super) fn is_enumeration(datatype: &Id<'_>, element: ElementType) -> bool {
+    // SAFETY: under the lock; an open datatype.
+    let class = unsafe { H5Tget_class(datatype.get()) };
+    class == H5T_class_t::H5T_ENUM && element != ElementType::BOOL
+}
+
 /// Whether an enumeration is what h5py stores booleans as: FALSE = 0, TRUE = 1 in a signed byte.
 fn is_boolean(id: hid_t, base: &Described) -> bool {
     if base.conversion.is_some() || base.element.size() != 1 || base.element.kind() != Kind::Int {

@@ -9,7 +9,7 @@ use hdf5_metno_sys::h5d::{
 use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_chunk};
 use hdf5_metno_sys::h5s::{H5S_UNLIMITED, H5Sclose, H5Sget_simple_extent_dims};
 
-use super::{Library, Opened, open};
+use super::{Library, Opened, Sources, open};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
 use crate::error::{Error, Place, Result};
 use crate::memory;
@@ -142,7 +142,7 @@ unsafe extern "C" fn collect(
 /// As [`super::describe()`]; [`Error::Damaged`] when the index cannot be right.
 pub fn chunk_index(origin: &Origin, name: &[u8], grid: &Grid) -> Result<ChunkIndex> {
     let library = Library::lock()?;
-    let opened = open(&library, origin, name)?;
+    let opened = open(&library, origin, name, Sources::Left)?;
     let place = Place::dataset(origin.path(), name);
     let order = Order::of(&library, &opened, grid.shape().len(), &place)?;
     let limit = origin.identity().length();
@@ -178,7 +178,7 @@ pub fn raw_chunks(
     most: usize,
 ) -> Result<Option<Vec<RawChunk>>> {
     let library = Library::lock()?;
-    let opened = open(&library, origin, name)?;
+    let opened = open(&library, origin, name, Sources::Left)?;
     let dataset = opened.dataset.get();
     let mut found = memory::with_capacity(offsets.len())?;
     for offset in offsets {

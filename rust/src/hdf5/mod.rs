@@ -13,6 +13,8 @@ mod filters;
 mod id;
 mod index;
 mod library;
+mod location;
+mod mappings;
 mod others;
 mod read;
 mod strings;
@@ -33,14 +35,16 @@ use hdf5_metno_sys::h5p::{
     H5P_CLS_FILE_ACCESS, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_file_locking, H5Pset_metadata_read_attempts,
 };
 
-pub use access::only_this_file;
+pub use access::{elsewhere, only_this, only_this_file};
 pub use attributes::attributes;
 pub use contents::{field, members, object};
-pub use describe::{describe, describe_missing, facts};
+pub use describe::{Found, describe, describe_missing, facts};
 pub use filters::{has_plugin, provide};
 pub use index::{RawChunk, chunk_index, raw_chunks};
 pub(crate) use library::{Library, hold};
-pub use read::Reader;
+pub use location::Location;
+pub use others::source_paths;
+pub use read::{Reader, convert};
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
@@ -187,8 +191,22 @@ struct Opened<'lib> {
     file: Id<'lib>,
 }
 
+/// Who reads the sources of a virtual dataset that is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sources {
+    /// libhdf5: their files take part.
+    Read,
+    /// Not libhdf5: it opens none.
+    Left,
+}
+
 /// Opens a dataset of a file, provided that it still is in its state. What other files take part is noted in `origin`.
-fn open<'lib>(library: &'lib Library, origin: &Origin, name: &[u8]) -> Result<Opened<'lib>> {
+fn open<'lib>(
+    library: &'lib Library,
+    origin: &Origin,
+    name: &[u8],
+    sources: Sources,
+) -> Result<Opened<'lib>> {
     let place = Place::dataset(origin.path(), name);
     let not_found = |message: &str| Error::NotFound { place: place.clone(), message: message.into() };
     let ((dataset, linked), file, elsewhere) =
@@ -206,7 +224,7 @@ fn open<'lib>(library: &'lib Library, origin: &Origin, name: &[u8]) -> Result<Op
             let dataset = library.id(dataset, H5Dclose, &place)?;
             access.check(library, &dataset, &place)?;
             let linked = !access.followed().is_empty();
-            others.add(library, &dataset, access, &place)?;
+            others.add(library, &dataset, access, sources, &place)?;
             // SAFETY: under the lock; an open dataset.
             let owner = library.id(unsafe { H5Iget_file_id(dataset.get()) }, H5Fclose, &place)?;
             let moved = file_identity(&owner).is_none_or(|found| found != origin.identity());

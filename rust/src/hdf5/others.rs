@@ -21,7 +21,7 @@ use hdf5_metno_sys::h5p::{
 
 use super::access::{Access, only_this};
 use super::id::Id;
-use super::{Library, open_file, open_same, path_from_c};
+use super::{Library, Sources, open_file, open_same, path_from_c};
 use crate::error::{Error, Place, Result};
 use crate::origin::Origin;
 
@@ -80,6 +80,7 @@ impl Others {
         library: &Library,
         object: &Id<'_>,
         access: &Access<'_>,
+        sources: Sources,
         place: &Place,
     ) -> Result<()> {
         // SAFETY: under the lock; an open object, and then its open property list.
@@ -115,7 +116,7 @@ impl Others {
                 self.paths.insert(stored_externally(&path, &path_from_c(name.to_bytes())));
             }
         }
-        if layout != H5D_layout_t::H5D_VIRTUAL {
+        if layout != H5D_layout_t::H5D_VIRTUAL || sources == Sources::Left {
             return Ok(());
         }
         let mut count = 0;
@@ -183,7 +184,7 @@ impl Others {
             library.failure();
             return Ok(false);
         }
-        self.add(library, &Id::new(library, dataset, H5Dclose), access, place)?;
+        self.add(library, &Id::new(library, dataset, H5Dclose), access, Sources::Read, place)?;
         Ok(true)
     }
 }
@@ -259,6 +260,12 @@ pub(super) fn linked(parent: &Path, name: &Path) -> Vec<PathBuf> {
 /// Where libhdf5 looks for the file of a source of a virtual dataset in the file `parent`, in its order.
 pub(super) fn mapped_file(parent: &Path, name: &Path) -> Vec<PathBuf> {
     places(parent, name, "HDF5_VDS_PREFIX", prefix(parent, "HDF5_VDS_PREFIX"))
+}
+
+/// The paths at which the file of a source may be, the first of which that is there is it. `file` is its name in the
+/// mapping, `parent` the file of the virtual dataset.
+pub fn source_paths(parent: &Path, file: &[u8]) -> Vec<PathBuf> {
+    if file == b"." { vec![parent.to_owned()] } else { mapped_file(parent, &path_from_c(file)) }
 }
 
 /// Where libhdf5 looks for external storage of a dataset in the file `parent`.

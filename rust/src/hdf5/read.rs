@@ -7,12 +7,12 @@ use hdf5_metno_sys::h5f::H5Fclose;
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_chunk, H5Pget_layout};
 use hdf5_metno_sys::h5s::{H5S_seloper_t, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
-use hdf5_metno_sys::h5t::{H5Tclose, H5Tcopy, H5Tget_size};
+use hdf5_metno_sys::h5t::{H5Tclose, H5Tconvert, H5Tcopy, H5Tget_size};
 
 use super::filters::with_chunks;
 use super::id::{Close, Id};
 use super::strings::take_strings;
-use super::{Library, Opened, element, open};
+use super::{Library, Opened, Sources, element, open};
 use crate::element::{ElementType, Kind};
 use crate::error::{Error, Place, Result};
 use crate::memory;
@@ -41,7 +41,7 @@ impl Reader {
     pub fn open(origin: &Origin, name: &[u8], element: ElementType) -> Result<Self> {
         let place = Place::dataset(origin.path(), name);
         let library = Library::lock()?;
-        let Opened { dataset, file, .. } = open(&library, origin, name)?;
+        let Opened { dataset, file, .. } = open(&library, origin, name, Sources::Read)?;
         // SAFETY: under the lock; an open dataset.
         let stored = library.id(unsafe { H5Dget_type(dataset.get()) }, H5Tclose, &place)?;
         let described = element::describe(&library, &stored, &place)?;
@@ -144,6 +144,30 @@ impl Reader {
             if status < 0 { Err(library.failure().reading(place)) } else { Ok(()) }
         }
     }
+}
+
+/// Converts `count` values from one element type to another as libhdf5 does when it reads: numbers that do not fit become
+/// the nearest that do. `None` where it has no such conversion.
+///
+/// # Errors
+/// [`Error::OutOfMemory`]; [`Error::Unreadable`] when libhdf5 fails.
+pub fn convert(values: &[u8], from: ElementType, to: ElementType, place: &Place) -> Result<Option<Vec<u8>>> {
+    let library = Library::lock()?;
+    let (Some(source), Some(target)) = (element::memory_type(from), element::memory_type(to)) else {
+        return Ok(None);
+    };
+    let count = values.len() / from.size();
+    let bytes = count.saturating_mul(from.size().max(to.size()));
+    let mut buffer = memory::zeros::<u8>(bytes)?;
+    buffer[..count * from.size()].copy_from_slice(&values[..count * from.size()]);
+    // SAFETY: under the lock; two types that are part of the library, and a buffer that holds so many values of either,
+    // where they are converted in place. Numbers need no values from before.
+    let status = unsafe {
+        H5Tconvert(source, target, count, buffer.as_mut_ptr().cast(), std::ptr::null_mut(), H5P_DEFAULT)
+    };
+    library.check(status, place)?;
+    buffer.truncate(count * to.size());
+    Ok(Some(buffer))
 }
 
 /// Bytes of a chunk that went through no filter, of a dataset whose values are stored as that type.
