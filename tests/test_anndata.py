@@ -153,7 +153,7 @@ def test_the_file_itself_is_overwritten(tmp_path: Path, subset: bool) -> None:
     adata = to_anndata(H5adMatrix(path), chunks=10)
     if subset:
         adata = adata[:5].copy()
-    with error_naming(OSError, path, "changed after the Dask array was made"):
+    with error_naming(OSError, path, "changed after the array that reads it was made"):
         adata.write_h5ad(path)
     # In the way that the page has.
     anndata.AnnData(scipy.sparse.random(40, 30, 0.2, format="csr", random_state=0)).write_h5ad(path)
@@ -162,7 +162,7 @@ def test_the_file_itself_is_overwritten(tmp_path: Path, subset: bool) -> None:
     adata.write_h5ad(tmp_path / "new.h5ad")
     (tmp_path / "new.h5ad").replace(path)
     numpy.testing.assert_array_equal(values(to_anndata(H5adMatrix(path)).X), want)
-    with error_naming(OSError, path, "changed after the Dask array was made"):
+    with error_naming(OSError, path, "changed after the array that reads it was made"):
         adata.to_memory()
 
 

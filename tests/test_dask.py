@@ -410,7 +410,7 @@ def test_a_file_that_changes_before_it_is_computed(tmp_path: Path, change: str, 
             else:
                 handle["x"].resize(20 if change == "shrunk" else 60, axis=0)
     for part in (lazy, lazy[30:], lazy[:10]):
-        with error_naming(OSError, path, "changed after the Dask array was made"):
+        with error_naming(OSError, path, "changed after the array that reads it was made"):
             part.compute()
     again = Hdf5DenseArray(path, "x", native_order=True)
     assert len(again.to_dask({0: 10}).compute()) == {"grown": 60, "shrunk": 20}.get(change, 40)

@@ -30,6 +30,7 @@ from ._memory import allocate, as_bytes, convert, engine_dtype
 from ._missing import missing_mask, missing_values
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
+from ._snapshot import one_state
 from ._subset import Axis, Selection, Subset, select
 
 if TYPE_CHECKING:
@@ -249,18 +250,21 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
 
 
 @is_sparse.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> bool:
     """See :py:func:`~delayedarray.is_sparse.is_sparse`: always."""
     return True
 
 
 @is_masked.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_masked_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> bool:
     """See :py:func:`~delayedarray.is_masked.is_masked`: if ``mask_missing`` said so, and values can be missing."""
     return x._missing is not None
 
 
 @chunk_grid.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def chunk_grid_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> SimpleGrid:
     """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: columns, or rows, one by one."""
     return chunk_shape_to_grid(_chunks(x), x.shape, cost_factor=_COST_FACTOR)
@@ -271,6 +275,7 @@ def _chunks(x: Hdf5CompressedSparseMatrixSeed) -> tuple[int, int]:
 
 
 @extract_dense_array.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_Hdf5CompressedSparseMatrixSeed(
     x: Hdf5CompressedSparseMatrixSeed, subset: Sequence[Subset]
 ) -> numpy.typing.NDArray[Any]:
@@ -317,6 +322,7 @@ def _masked(x: Hdf5CompressedSparseMatrixSeed, selection: Selection) -> numpy.ty
 
 
 @extract_sparse_array.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
     x: Hdf5CompressedSparseMatrixSeed, subset: Sequence[Subset]
 ) -> SparseNdarray:
@@ -350,6 +356,7 @@ def extract_sparse_array_Hdf5CompressedSparseMatrixSeed(
 
 
 @create_dask_array.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_Hdf5CompressedSparseMatrixSeed(x: Hdf5CompressedSparseMatrixSeed) -> dask.array.Array:
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: blocks are dense numpy arrays.
 

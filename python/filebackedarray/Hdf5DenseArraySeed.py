@@ -29,6 +29,7 @@ from ._memory import allocate, convert, engine_dtype
 from ._missing import missing_mask, missing_values
 from ._names import engine_name, engine_path
 from ._reductions import Reductions
+from ._snapshot import one_state
 from ._subset import Selection, Subset, select
 
 if TYPE_CHECKING:
@@ -183,12 +184,14 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
 
 
 @chunk_grid.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def chunk_grid_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> SimpleGrid:
     """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: the dataset's chunks, or rows if it has none."""
     return chunk_shape_to_grid(x._chunks, x._shape, cost_factor=_COST_FACTOR)
 
 
 @extract_dense_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_Hdf5DenseArraySeed(
     x: Hdf5DenseArraySeed, subset: Sequence[Subset]
 ) -> numpy.typing.NDArray[Any]:
@@ -264,12 +267,14 @@ def _read_strings(x: Hdf5DenseArraySeed, selection: Selection) -> numpy.typing.N
 
 
 @is_sparse.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> bool:
     """See :py:func:`~delayedarray.is_sparse.is_sparse`: if ``as_sparse`` said so."""
     return x._as_sparse
 
 
 @extract_sparse_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed, subset: Sequence[Subset]) -> SparseNdarray:
     """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`.
 
@@ -297,6 +302,7 @@ def extract_sparse_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed, subset: Seque
 
 
 @create_dask_array.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> dask.array.Array:
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`."""
     return dask_array(x)
@@ -358,6 +364,7 @@ def wrap_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> Hdf5DenseArray:
 
 
 @is_masked.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_masked_Hdf5DenseArraySeed(x: Hdf5DenseArraySeed) -> bool:
     """See :py:func:`~delayedarray.is_masked.is_masked`: if ``mask_missing`` said so, and values can be missing."""
     return x._missing is not None

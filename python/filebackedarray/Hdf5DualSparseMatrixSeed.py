@@ -21,6 +21,7 @@ from delayedarray import (
 from ._axis_names import NamedArray, NamedSeed
 from ._delayed import FileBackedArray
 from ._reductions import Reductions
+from ._snapshot import Operations, one_state
 from ._subset import Subset
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 
@@ -34,7 +35,7 @@ __all__ = ["Hdf5DualSparseMatrix", "Hdf5DualSparseMatrixSeed"]
 _Matrix = Hdf5CompressedSparseMatrix | Hdf5CompressedSparseMatrixSeed
 
 
-class _DualFacts:
+class _DualFacts(Operations):
     """What both have."""
 
     def _both(self) -> Hdf5DualSparseMatrixSeed:
@@ -161,18 +162,21 @@ def _seed(matrix: Any, name: str) -> Hdf5CompressedSparseMatrixSeed:
 
 
 @is_sparse.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> bool:
     """See :py:func:`~delayedarray.is_sparse.is_sparse`: always."""
     return True
 
 
 @is_masked.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_masked_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> bool:
     """See :py:func:`~delayedarray.is_masked.is_masked`: if missing values of the copies are masked."""
     return bool(is_masked(x.csc))
 
 
 @chunk_grid.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def chunk_grid_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> SimpleGrid:
     """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: columns one by one."""
     grid: SimpleGrid = chunk_grid(x.csc)
@@ -180,6 +184,7 @@ def chunk_grid_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> SimpleGr
 
 
 @extract_dense_array.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_Hdf5DualSparseMatrixSeed(
     x: Hdf5DualSparseMatrixSeed, subset: Sequence[Subset]
 ) -> numpy.typing.NDArray[Any]:
@@ -192,6 +197,7 @@ def extract_dense_array_Hdf5DualSparseMatrixSeed(
 
 
 @extract_sparse_array.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_Hdf5DualSparseMatrixSeed(
     x: Hdf5DualSparseMatrixSeed, subset: Sequence[Subset]
 ) -> SparseNdarray:
@@ -200,6 +206,7 @@ def extract_sparse_array_Hdf5DualSparseMatrixSeed(
 
 
 @create_dask_array.register(Hdf5DualSparseMatrixSeed)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_Hdf5DualSparseMatrixSeed(x: Hdf5DualSparseMatrixSeed) -> dask.array.Array:
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: of the copy compressed by column."""
     array: dask.array.Array = create_dask_array(x.csc)

@@ -29,6 +29,7 @@ from ._facts import DenseFacts
 from ._memory import allocate
 from ._names import engine_path
 from ._reductions import Reductions
+from ._snapshot import one_state
 from ._subset import Subset, select
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 
@@ -310,12 +311,14 @@ def _halves(tiles: Sequence[_Indices]) -> tuple[_Indices, _Indices] | None:
 
 
 @chunk_grid.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def chunk_grid_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed) -> SimpleGrid:
     """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: blocks of whole chunks, where chunks allow them."""
     return chunk_shape_to_grid(x._chunks, x.shape, cost_factor=_COST_FACTOR)
 
 
 @extract_dense_array.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_ReshapedHdf5ArraySeed(
     x: ReshapedHdf5ArraySeed, subset: Sequence[Subset]
 ) -> numpy.typing.NDArray[Any]:
@@ -380,18 +383,21 @@ def _read(x: ReshapedHdf5ArraySeed, axes: Sequence[Any], lengths: tuple[int, ...
 
 
 @is_sparse.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed) -> bool:
     """See :py:func:`~delayedarray.is_sparse.is_sparse`: if ``as_sparse`` said so."""
     return x._dataset._as_sparse
 
 
 @is_masked.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def is_masked_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed) -> bool:
     """See :py:func:`~delayedarray.is_masked.is_masked`: if ``mask_missing`` said so, and values can be missing."""
     return bool(is_masked(x._dataset))
 
 
 @extract_sparse_array.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed, subset: Sequence[Subset]) -> SparseNdarray:
     """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`, and that of
     :py:class:`Hdf5DenseArraySeed`.
@@ -409,6 +415,7 @@ def extract_sparse_array_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed, subset:
 
 
 @create_dask_array.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_ReshapedHdf5ArraySeed(x: ReshapedHdf5ArraySeed) -> dask.array.Array:
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`."""
     return dask_array(x, x._chunks)

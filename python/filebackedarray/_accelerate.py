@@ -14,6 +14,7 @@ from delayedarray import chunk_grid, create_dask_array, extract_dense_array, ext
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._reductions import Reductions
+from ._snapshot import one_state
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 
@@ -159,6 +160,7 @@ def _register(generic: Any, kind: type) -> None:
     """Have a generic call our method for what we read, and the one from before for all else."""
     original = generic.dispatch(kind)
 
+    @one_state
     def method(x: Any, *args: Any, **kwargs: Any) -> Any:
         seed = _ours(getattr(x, "seed", x))
         if seed is None:
@@ -175,6 +177,7 @@ def _add_method(kind: type, name: str) -> None:
     """Give a class one of our statistics."""
     statistic = getattr(Reductions, name)
 
+    @one_state
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         # For types that we do not read: as delayedarray does it by blocks, through the generics.
         seed = _ours(self)

@@ -10,6 +10,7 @@ from delayedarray import DelayedArray
 
 from ._dask import dask_array, import_dask
 from ._reductions import normalized_axes
+from ._snapshot import one_state
 
 if TYPE_CHECKING:
     import anndata
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["to_anndata"]
 
 
+@one_state
 def to_anndata(
     x: Any,
     obs: Any = None,

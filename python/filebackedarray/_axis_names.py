@@ -13,6 +13,7 @@ import numpy.typing
 from . import _contents
 from ._engine import engine
 from ._names import engine_name, engine_path
+from ._snapshot import Operations
 
 __all__ = ["AxisNames", "NamedArray", "NamedSeed", "r_dimnames"]
 
@@ -165,7 +166,7 @@ def _text(value: bytes) -> str:
 Seed = TypeVar("Seed", bound="NamedSeed")
 
 
-class NamedSeed:
+class NamedSeed(Operations):
     """A seed whose rows and columns may have names."""
 
     _axis_names: tuple[AxisNames | None, ...] | None = None
@@ -198,7 +199,7 @@ class NamedSeed:
         return self._names_of(1)
 
 
-class NamedArray:
+class NamedArray(Operations):
     """An array of such a seed."""
 
     seed: Any

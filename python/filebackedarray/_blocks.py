@@ -19,8 +19,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy
 import numpy.typing
 
-from ._core import get_num_threads
+from ._core import Snapshot, current_snapshot, get_num_threads
 from ._progress import Report
+from ._snapshot import bound
 from ._statistics import Summary, count_dtype, of_dense, of_scattered, of_segments
 from ._threads import current_limit, limit_threads
 from ._trees import Compressed, Index, Node, as_slice, simplest
@@ -184,6 +185,8 @@ def in_order(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Ge
 
     state = numpy.geterr()
     limit = current_limit()
+    # They work for the operation of this thread, and for no other where it is in none.
+    snapshot = current_snapshot() or Snapshot()
     stopped = threading.Event()
 
     def run(item: _Item) -> _Result | None:
@@ -191,7 +194,7 @@ def in_order(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Ge
             return None
         # What the caller is limited to is for all of these threads together.
         limited = nullcontext() if limit is None else limit_threads(max(1, limit // threads))
-        with limited, numpy.errstate(**state):
+        with limited, bound(snapshot), numpy.errstate(**state):
             return function(item)
 
     pool = ThreadPoolExecutor(threads, "filebackedarray")

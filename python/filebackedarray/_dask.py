@@ -21,9 +21,11 @@ import scipy.sparse
 from delayedarray import DelayedArray
 from delayedarray.DelayedOp import DelayedOp
 
+from ._engine import engine
 from ._memory import scipy_dtype
-from ._names import engine_path
+from ._names import engine_name, engine_path
 from ._reductions import Reductions
+from ._snapshot import States, bound
 from ._threads import limit_threads
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ class _Source:
         self._tree = _with_absolute_paths(tree)
         self._format = format
         self._threads = threads
-        self._states = {path: _state(path) for path in _files(self._tree)}
+        # What each block has to find, wherever it is read; here a file's number and time of change tell more of it.
+        self._states, self._identities = _states(self._tree)
         self._compiled: Node | None = None
 
     @property
@@ -105,25 +108,10 @@ class _Source:
         return empty((0,) * self.ndim, self.dtype)
 
     def __getitem__(self, index: tuple[Any, ...]) -> Any:
-        try:
+        with bound() as snapshot:
+            # Blocks of different states of a file make no array.
+            snapshot.expect(self._states)
             return self._block(index)
-        finally:
-            # Afterwards, so that nothing changes in between; a block may also have failed because of it.
-            self._check_states()
-
-    def _check_states(self) -> None:
-        """Blocks of different states of a file make no array."""
-        for path, state in self._states.items():
-            try:
-                changed = _state(path) != state
-            except FileNotFoundError:
-                # Its own error if it was removed before; what was read is right if it was removed since.
-                continue
-            if changed:
-                raise OSError(
-                    f"cannot read '{os.fsdecode(path)}': the file was changed after the Dask array was made of it;"
-                    " make the array again"
-                )
 
     def _block(self, index: tuple[Any, ...]) -> Any:
         positions = [_positions(part, extent) for part, extent in zip(index, self.shape, strict=True)]
@@ -145,7 +133,7 @@ class _Source:
         return {**vars(self), "_compiled": None}
 
     def __dask_tokenize__(self) -> Any:
-        return _token(self._tree), self._format, self._threads
+        return _token(self._tree), self._states, self._identities, self._format, self._threads
 
 
 def _positions(part: Any, extent: int) -> Any:
@@ -178,15 +166,26 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, DelayedArray | DelayedOp | Reductions)
 
 
-def _files(value: Any) -> Iterator[Any]:
-    """Paths of the files that a tree reads from."""
+def _seeds(value: Any) -> Iterator[Any]:
+    """Seeds of a tree that have a file."""
     if isinstance(value, list | tuple):
         for member in value:
-            yield from _files(member)
+            yield from _seeds(member)
     elif _is_part(value):
         if _is_seed(value):
-            yield value._path
-        yield from _files(list(vars(value).values()))
+            yield value
+        yield from _seeds(list(vars(value).values()))
+
+
+def _states(tree: Any) -> tuple[States, list[list[int] | None]]:
+    """The states of the files that a tree reads from, and of those that these lead to; and their identities here."""
+    with bound() as snapshot:
+        for seed in _seeds(tree):
+            names = (seed.name,) if hasattr(seed, "name") else (seed.data_name, seed.indices_name, seed.indptr_name)
+            for name in names:
+                engine(seed._untrusted).inspect(engine_path(seed._path), engine_name(name))
+        states = sorted(snapshot.states())
+        return states, [snapshot.identity(path) for path, _ in states]
 
 
 def _is_seed(value: Any) -> bool:
@@ -194,23 +193,14 @@ def _is_seed(value: Any) -> bool:
     return not isinstance(value, DelayedArray | DelayedOp) and hasattr(value, "_path")
 
 
-def _state(path: Any) -> tuple[int, int]:
-    """What tells a file from what it was; the same on all machines that share it."""
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
-
-
 def _token(value: Any) -> Any:
-    """What tells a tree from others, files by what they are now."""
+    """What tells a tree from others, but for the states of its files."""
     if isinstance(value, list | tuple):
         return [_token(member) for member in value]
     if not _is_part(value):
         return value
     attributes = [(name, _token(attribute)) for name, attribute in sorted(vars(value).items())]
-    identity: tuple[int, ...] = ()
-    if _is_seed(value):
-        identity = (os.stat(value._path).st_ino, *_state(value._path))
-    return type(value).__qualname__, attributes, identity
+    return type(value).__qualname__, attributes
 
 
 def _has_dask_seed(value: Any) -> bool:
@@ -311,7 +301,7 @@ def _chunks(package: Any, source: _Source, chunks: Any) -> tuple[tuple[int, ...]
             f"blocks of {chunks!r} cut through what the file stores together: each of its chunks is read about"
             f" {repeated:.1f} times. Leave 'chunks' out, or give a size in bytes, for blocks of whole chunks",
             package.array.core.PerformanceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return lengths
 

@@ -25,6 +25,7 @@ from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 from ._array_functions import call, delayed, not_implemented, written
 from ._indexing import Indexing
 from ._reductions import Reductions, has_mask
+from ._snapshot import one_state
 from ._subset import positions
 
 if TYPE_CHECKING:
@@ -432,12 +433,14 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
 
 
 @create_dask_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_FileBackedArray(x: FileBackedArray) -> dask.array.Array:  # noqa: N802 (the generic's, and its class)
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`: as :py:meth:`FileBackedArray.to_dask`."""
     return x.to_dask()
 
 
 @extract_dense_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any]) -> Any:  # noqa: N802
     """See :py:func:`~delayedarray.extract_dense_array.extract_dense_array`.
 
@@ -458,6 +461,7 @@ def extract_dense_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any
 
 
 @is_sparse.register(FileBackedArray)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_FileBackedArray(x: FileBackedArray) -> bool:  # noqa: N802
     """See :py:func:`~delayedarray.is_sparse.is_sparse`: whether no operation makes something of implicit zeros."""
     from ._trees import compiled
@@ -467,6 +471,7 @@ def is_sparse_FileBackedArray(x: FileBackedArray) -> bool:  # noqa: N802
 
 
 @extract_sparse_array.register(FileBackedArray)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_FileBackedArray(x: FileBackedArray, subset: Sequence[Any]) -> SparseNdarray:  # noqa: N802
     """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`.
 
@@ -501,6 +506,7 @@ _to_scipy_sparse_matrix = to_scipy_sparse_matrix.dispatch(DelayedArray)
 
 @to_scipy_sparse_matrix.register(Reductions)  # type: ignore[untyped-decorator]
 @to_scipy_sparse_matrix.register(DelayedArray)  # type: ignore[untyped-decorator]
+@one_state
 def to_scipy_sparse_matrix_from_DelayedArray(  # noqa: N802
     x: Any, format: Literal["coo", "csr", "csc"] = "csc"
 ) -> scipy.sparse.spmatrix:
@@ -613,6 +619,7 @@ def _operator(name: str, ufunc: Any, reflected: bool = False) -> Callable[[Any, 
 def _method(name: str) -> Callable[..., Any]:
     function = getattr(numpy, name)
 
+    @one_state
     def method(self: FileBackedArray, *args: Any, **kwargs: Any) -> Any:
         return function(self, *args, **kwargs)
 

@@ -21,6 +21,7 @@ from delayedarray import (
 from delayedarray.DelayedOp import DelayedOp
 
 from ._reductions import has_mask
+from ._snapshot import one_state
 
 Array = numpy.typing.NDArray[Any]
 
@@ -163,6 +164,7 @@ def aligned(extents: Sequence[int], shape: Sequence[int], index: Sequence[Any]) 
 
 
 @extract_dense_array.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def extract_dense_array_Elementwise(x: Elementwise, subset: Sequence[Any]) -> Any:  # noqa: N802
     """See :py:func:`~delayedarray.extract_dense_array.extract_dense_array`."""
     blocks = []
@@ -176,6 +178,7 @@ def extract_dense_array_Elementwise(x: Elementwise, subset: Sequence[Any]) -> An
 
 
 @extract_sparse_array.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def extract_sparse_array_Elementwise(x: Elementwise, subset: Sequence[Any]) -> SparseNdarray:  # noqa: N802
     """See :py:func:`~delayedarray.extract_sparse_array.extract_sparse_array`."""
     if not x._sparse:
@@ -202,18 +205,21 @@ def extract_sparse_array_Elementwise(x: Elementwise, subset: Sequence[Any]) -> S
 
 
 @is_sparse.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def is_sparse_Elementwise(x: Elementwise) -> bool:  # noqa: N802
     """See :py:func:`~delayedarray.is_sparse.is_sparse`."""
     return x._sparse
 
 
 @is_masked.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def is_masked_Elementwise(x: Elementwise) -> bool:  # noqa: N802
     """See :py:func:`~delayedarray.is_masked.is_masked`."""
     return any(numpy.ma.isMaskedArray(one) or (is_delayed(one) and has_mask(one)) for one in x.operands)
 
 
 @chunk_grid.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def chunk_grid_Elementwise(x: Elementwise) -> Any:  # noqa: N802
     """See :py:func:`~delayedarray.chunk_grid.chunk_grid`: that of the operand whose chunks cost most."""
     grids = [chunk_grid(seed) for seed in x.seeds if tuple(seed.shape) == x.shape]
@@ -224,6 +230,7 @@ def chunk_grid_Elementwise(x: Elementwise) -> Any:  # noqa: N802
 
 
 @create_dask_array.register(Elementwise)  # type: ignore[untyped-decorator]
+@one_state
 def create_dask_array_Elementwise(x: Elementwise) -> Any:  # noqa: N802
     """See :py:func:`~delayedarray.create_dask_array.create_dask_array`."""
     return x._call([create_dask_array(one) if is_delayed(one) else one for one in x.operands])

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ._engine import Facts, engine
 from ._names import engine_name, engine_path
+from ._snapshot import Operations
 
 __all__ = ["Members"]
 
@@ -69,7 +70,7 @@ def filter_names(filters: Sequence[tuple[int, str, Sequence[int]]]) -> tuple[str
     return tuple((name or str(number)) + _OPTIONS.get(number, _as_they_are)(values) for number, name, values in filters)
 
 
-class DenseFacts:
+class DenseFacts(Operations):
     """How a dense dataset is stored. Asked of the file each time, as it is then."""
 
     def _stored(self) -> Any:
@@ -117,7 +118,7 @@ class DenseFacts:
         return _ratio(math.prod(seed.shape) * facts["value_size"], facts["storage_size"])
 
 
-class SparseFacts:
+class SparseFacts(Operations):
     """How a compressed sparse matrix is stored. Asked of the file each time, as it is then."""
 
     def _stored(self) -> Any:

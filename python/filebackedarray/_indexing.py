@@ -15,6 +15,8 @@ import numpy
 import numpy.typing
 from delayedarray import DelayedArray, Subset
 
+from ._snapshot import Operations, within
+
 Array = numpy.typing.NDArray[Any]
 
 BLOCK_BYTES = 64 << 20
@@ -312,7 +314,7 @@ class _Points:
         return numpy.empty((1,) * (ndim + flags), bool)[tuple(key)].shape.index(2)
 
 
-class Indexing:
+class Indexing(Operations):
     """What makes an array of numpy's a sequence of its rows, for arrays in files."""
 
     _seed: Any
@@ -361,7 +363,8 @@ class Indexing:
     def __iter__(self) -> Iterator[Any]:
         if not self._seed.shape:
             raise TypeError("iteration over a 0-d array")
-        return rows(Source(self))
+        # Between two rows, whoever asks for them does what they like.
+        return within(rows(Source(self)))
 
     def __contains__(self, value: Any) -> bool:
         if numpy.ndim(value) >= max(self.ndim, 1):

@@ -25,6 +25,7 @@ import numpy.typing
 from . import _scratch
 from ._budget import get_memory_budget
 from ._elementwise import Elementwise
+from ._snapshot import one_state
 from ._trees import Compressed, Index, Node, children, compiled
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
@@ -60,6 +61,7 @@ def register(kind: type, ours: Callable[[Any], Any]) -> Callable[[], None]:
     return undo
 
 
+@one_state
 def initialize(
     x: Any,
     _unknown_action: str = "message",
@@ -113,7 +115,7 @@ def initialize(
     warnings.warn(
         f"{message}; it is written to a temporary file in {folder} (set by TMPDIR) and read from there instead",
         RuntimeWarning,
-        stacklevel=3,  # the dispatcher is in between,
+        stacklevel=4,  # the dispatcher is in between, and what makes an operation of this,
     )
     return mattress.initialize(plan.mapped(folder))
 

@@ -15,6 +15,7 @@ from ._directories import in_directory
 from ._file import File, listed
 from ._formats import ANNDATA, LOOM, TENX, Stored
 from ._names import text_name
+from ._snapshot import one_state
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 
@@ -295,6 +296,7 @@ def open_stored(
     return made
 
 
+@one_state
 def open_array(
     path: Path,
     name: str | None = None,

@@ -22,6 +22,7 @@ from ._chains import chain_of
 from ._memory import allocate
 from ._names import engine_name, engine_path
 from ._progress import Progress, Report, reporting
+from ._snapshot import one_state
 from ._subset import select
 from ._trees import DenseLeaf, Index, Node, compiled
 
@@ -96,6 +97,7 @@ def rmatmul(x: Any, other: Any, progress: Progress = None) -> Any:
     return _multiply(x, rows.T, True, result_dtype, progress).T.reshape(*left.shape[:-1], x.shape[1])
 
 
+@one_state
 def as_linear_operator(x: Any) -> scipy.sparse.linalg.LinearOperator:
     """Make a SciPy linear operator, with which SciPy's iterative solvers run out of core.
 
@@ -110,9 +112,11 @@ def as_linear_operator(x: Any) -> scipy.sparse.linalg.LinearOperator:
     """
     import scipy.sparse.linalg
 
+    @one_state
     def adjoint(block: Any) -> Any:
         return adjoint_matmul(x, block)
 
+    @one_state
     def forward(block: Any) -> Any:
         return matmul(x, block)
 

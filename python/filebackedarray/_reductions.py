@@ -12,6 +12,7 @@ from delayedarray import DelayedArray, is_masked
 from numpy.exceptions import AxisError
 
 from ._progress import Progress, Report, reporting, share
+from ._snapshot import Operations
 
 if TYPE_CHECKING:
     from ._blocks import Along, View
@@ -256,7 +257,7 @@ def _nonzeros(x: Any, axis: int, progress: Progress) -> Array:
     return counts
 
 
-class Reductions:
+class Reductions(Operations):
     """Statistics of an array, computed along its chunks.
 
     Nothing is read before a method is called; then the file is gone through once, in constant memory. Where the array

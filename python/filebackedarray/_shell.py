@@ -53,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             set_num_threads(options.threads)
         with warnings.catch_warnings():
             warnings.showwarning = _warning
-            status: int = options.run(options)
+            # One command is one operation. Not at the top: who asks only for help should not wait for the engine.
+            from ._snapshot import one_state
+
+            status: int = one_state(options.run)(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

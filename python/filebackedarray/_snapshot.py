@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from . import _core
 
-__all__ = ["States", "bound", "one_state", "within"]
+__all__ = ["Operations", "States", "bound", "one_state", "within"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Item = TypeVar("_Item")
@@ -25,10 +25,14 @@ States: TypeAlias = "Sequence[tuple[str, tuple[int, int] | None]]"
 what is the same on every machine that shares them."""
 
 
+_PLAIN = frozenset({"__init_subclass__", "__class_getitem__", "__reduce__", "__reduce_ex__", "__getstate__", "shape"})
+"""Names of what never makes a request: none that does is called so."""
+
+
 class bound:  # noqa: N801 (used as a function is)
     """Bind a snapshot to the calling thread, within a ``with`` statement."""
 
-    __slots__ = ("_before", "_snapshot")
+    __slots__ = ("_before", "_bound", "_snapshot")
 
     def __init__(self, snapshot: _core.Snapshot | None = None) -> None:
         """Do nothing yet.
@@ -46,15 +50,21 @@ class bound:  # noqa: N801 (used as a function is)
             The snapshot that is bound now.
         """
         self._before = _core.current_snapshot()
-        snapshot = self._snapshot or self._before or _core.Snapshot()
-        _core.bind_snapshot(snapshot)
-        return snapshot
+        self._bound = self._snapshot or self._before or _core.Snapshot()
+        _core.bind_snapshot(self._bound)
+        return self._bound
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Bind the one from before."""
+        """Bind the one from before.
+
+        Raises:
+            OSError: If an operation ends with this that has met a file in two states, whatever was done about it.
+        """
         _core.bind_snapshot(self._before)
+        if kind is None and self._before is None:
+            self._bound.verify()
 
 
 def one_state(function: _Function) -> _Function:
@@ -72,13 +82,34 @@ def one_state(function: _Function) -> _Function:
     def operation(*args: Any, **kwargs: Any) -> Any:
         if _core.current_snapshot() is not None:
             return function(*args, **kwargs)
-        _core.bind_snapshot(_core.Snapshot())
+        snapshot = _core.Snapshot()
+        _core.bind_snapshot(snapshot)
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         finally:
             _core.bind_snapshot(None)
+        # An error may have been taken for that of one dataset among others.
+        snapshot.verify()
+        return result
 
     return operation  # type: ignore[return-value]
+
+
+class Operations:
+    """A class whose public methods and properties are operations, each with results of one state of each file."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make operations of what the class defines itself."""
+        super().__init_subclass__(**kwargs)
+        for name, value in list(vars(cls).items()):
+            if name in _PLAIN or (name.startswith("_") and not name.endswith("_")):
+                continue
+            if isinstance(value, FunctionType):
+                setattr(cls, name, one_state(value))
+            elif isinstance(value, staticmethod | classmethod):
+                setattr(cls, name, type(value)(one_state(value.__func__)))
+            elif isinstance(value, property) and value.fget is not None:
+                setattr(cls, name, property(one_state(value.fget), value.fset, value.fdel, value.__doc__))
 
 
 def within(items: Iterator[_Item]) -> Iterator[_Item]:

@@ -14,6 +14,7 @@ from delayedarray import DelayedArray
 
 from ._progress import Progress
 from ._reductions import Request, compute, has_mask, normalized_axes
+from ._snapshot import one_state
 
 if TYPE_CHECKING:
     from ._blocks import Along
@@ -135,6 +136,7 @@ def summarize(
 ) -> list[Statistics]: ...
 
 
+@one_state
 def summarize(
     x: Any,
     axis: Any,
@@ -269,6 +271,7 @@ class QualityControl:
     """For each gene, the number of cells with a count that is not zero."""
 
 
+@one_state
 def quality_control(
     x: Any, subsets: Mapping[str, Any] | None = None, cell_axis: int = 1, progress: Progress = None
 ) -> QualityControl:

@@ -53,6 +53,11 @@ impl Snapshot {
         self.0.expect(states?).map_err(raise)
     }
 
+    /// Fails if a request found a file in another state than those before it, also if its error was dealt with.
+    fn verify(&self) -> PyResult<()> {
+        self.0.verify().map_err(raise)
+    }
+
     /// The state in which a file was found, as numbers that mean something on this machine.
     fn identity(&self, path: PathBuf) -> Option<[i128; 7]> {
         self.0.identity(&path).map(Identity::to_numbers)

@@ -134,7 +134,12 @@ impl Request {
             let request = match open_settled(path) {
                 Ok(source) => Self::new(source, Arc::new(Mutex::new(LruCache::new(OPEN_FILES))), 0),
                 Err(Error::Changing { .. }) => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let Some(snapshot) = &snapshot {
+                        snapshot.lost(path);
+                    }
+                    return Err(error);
+                }
             };
             if let Some(snapshot) = &snapshot {
                 snapshot.check(path, &request.identity())?;
@@ -153,6 +158,9 @@ impl Request {
                 }
                 _ => {}
             }
+        }
+        if let Some(snapshot) = &snapshot {
+            snapshot.lost(path);
         }
         Err(Error::Changing { place: Place::file(path) })
     }

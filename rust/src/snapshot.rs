@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Place, Result};
 use crate::identity::{Identity, Stamp};
@@ -22,6 +22,8 @@ pub type Content = Option<(u64, Stamp)>;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     files: Mutex<Files>,
+    /// The first file that was found in another state, and whether its state was expected.
+    broken: OnceLock<(PathBuf, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +79,7 @@ impl Snapshot {
     /// [`Error::Changed`].
     pub fn check(&self, path: &Path, found: &Identity) -> Result<()> {
         match self.lock().known(path) {
-            Some(state) if !state.agrees(Some(found)) => Err(changed(path, state)),
+            Some(state) if !state.agrees(Some(found)) => Err(self.changed(path, state)),
             _ => Ok(()),
         }
     }
@@ -89,7 +91,7 @@ impl Snapshot {
     pub fn note(&self, path: &Path, found: Option<Identity>) -> Result<()> {
         let mut files = self.lock();
         match files.known(path) {
-            Some(state) if !state.agrees(found.as_ref()) => return Err(changed(path, state)),
+            Some(state) if !state.agrees(found.as_ref()) => return Err(self.changed(path, state)),
             _ => {}
         }
         files.put(path, State::Found(found));
@@ -105,13 +107,33 @@ impl Snapshot {
         for (path, content) in states {
             match files.known(&path) {
                 Some(state) if state.content() != content => {
-                    return Err(changed(&path, State::Expected(content)));
+                    return Err(self.changed(&path, State::Expected(content)));
                 }
                 Some(_) => {}
                 None => files.put(&path, State::Expected(content)),
             }
         }
         Ok(())
+    }
+
+    /// Notes that a file could not be read any more, or did not keep still. If the operation knows it, it was changed:
+    /// whatever is made of this error, [`Snapshot::verify`] tells.
+    pub fn lost(&self, path: &Path) {
+        if let Some(state @ (State::Found(Some(_)) | State::Expected(Some(_)))) = self.lock().known(path) {
+            let _ = self.changed(path, state);
+        }
+    }
+
+    /// Checks, at the end of an operation, that every request found all files as those before it did. Who made a request
+    /// may have gone on after its error.
+    ///
+    /// # Errors
+    /// [`Error::Changed`].
+    pub fn verify(&self) -> Result<()> {
+        match self.broken.get() {
+            Some((path, expected)) => Err(Error::Changed { place: Place::file(path), expected: *expected }),
+            None => Ok(()),
+        }
     }
 
     /// The state in which a file is known, by its path; `None` if no request has found it.
@@ -126,6 +148,12 @@ impl Snapshot {
     pub fn contents(&self) -> Vec<(PathBuf, Content)> {
         let whole = |path: &PathBuf| absolute(path).unwrap_or_else(|_| path.clone());
         self.lock().states.iter().map(|(path, state)| (whole(path), state.content())).collect()
+    }
+
+    fn changed(&self, path: &Path, known: State) -> Error {
+        let expected = matches!(known, State::Expected(_));
+        self.broken.get_or_init(|| (path.to_owned(), expected));
+        Error::Changed { place: Place::file(path), expected }
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -169,10 +197,6 @@ impl Files {
     }
 }
 
-fn changed(path: &Path, known: State) -> Error {
-    Error::Changed { place: Place::file(path), expected: matches!(known, State::Expected(_)) }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -202,6 +226,7 @@ mod tests {
             snapshot.check(path, &before).unwrap();
         }
         assert_eq!(snapshot.identity(&file), Some(before));
+        assert!(matches!(snapshot.verify(), Err(Error::Changed { expected: false, .. })));
     }
 
     #[test]
@@ -219,7 +244,13 @@ mod tests {
         fs::write(&file, "three").unwrap();
         assert!(matches!(second.check(&file, &identity(&file)), Err(Error::Changed { expected: true, .. })));
         assert!(second.note(&none, Some(identity(&file))).is_err());
-        assert!(second.expect([(file, None)]).is_err());
+        assert!(second.expect([(file.clone(), None)]).is_err());
+        assert!(matches!(second.verify(), Err(Error::Changed { expected: true, .. })));
+        first.verify().unwrap();
+        first.lost(&none);
+        first.verify().unwrap();
+        first.lost(&file);
+        first.verify().unwrap_err();
     }
 
     #[test]
