@@ -11,8 +11,9 @@ import numpy.typing
 import scipy.sparse
 from delayedarray import SparseNdarray
 
-from ._memory import scipy_dtype
-from ._trees import Index, Node
+from ._chains import chain_of
+from ._memory import allocate, scipy_dtype
+from ._trees import Compressed, DType, Index, Node
 
 Array = numpy.typing.NDArray[Any]
 
@@ -38,6 +39,8 @@ def dense(node: Node, index: Sequence[Index] | None = None, dtype: Any = None) -
     if 0 in lengths:
         # Nothing is asked of the file.
         return (numpy.ma.empty if node.masked else numpy.empty)(lengths, target)
+    if node.sparse and chain_of(node) is None:
+        return _scattered(node.compressed(index), target)
     block, owned = node.dense(index)
     if block.dtype == target:
         return block if owned else block.copy(order="K")
@@ -45,6 +48,15 @@ def dense(node: Node, index: Sequence[Index] | None = None, dtype: Any = None) -
         # The same in the other byte order takes no more memory.
         return block.byteswap(inplace=True).view(target)
     return block.astype(target)
+
+
+def _scattered(block: Compressed, dtype: DType) -> Array:
+    """A dense array of a sparse block, for which operations are done on what is stored only."""
+    primary, secondary = block.extents()
+    dense = allocate((primary, secondary), dtype, zero=True)
+    begins = numpy.arange(primary, dtype=numpy.int64) * secondary
+    dense.reshape(-1)[numpy.repeat(begins, block.lengths()) + block.indices] = block.values
+    return dense.T if block.by_column else dense
 
 
 def sparse_matrix(
