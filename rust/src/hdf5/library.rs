@@ -200,7 +200,9 @@ mod tests {
                     })
                 })
                 .collect();
-            others.into_iter().for_each(|other| other.join().unwrap());
+            for other in others {
+                other.join().unwrap();
+            }
             stop.store(true, Ordering::Relaxed);
         });
         assert_eq!(turns.into_inner(), 60);
