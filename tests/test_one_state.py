@@ -428,6 +428,8 @@ def test_no_request_escapes() -> None:
     # What else the engine has is about threads, caches and snapshots.
     others = {"OPTIMISED", "Snapshot", "SparseMatrix", "after_fork", "before_fork", "bind_snapshot", "current_snapshot"}
     others |= {
+        "available_memory",
+        "memory_limit",
         "get_num_threads",
         "limit_threads",
         "only_this_file",
