@@ -8,9 +8,10 @@ from typing import Any
 import h5py
 import numpy
 import pytest
-from delayedarray import extract_dense_array
+from delayedarray import extract_dense_array, to_dense_array
 
 from filebackedarray import Hdf5CompressedSparseMatrixSeed, Hdf5DenseArray, Hdf5DenseArraySeed, _core
+from helpers import assert_identical
 
 SHAPE = (7, 5)
 
@@ -389,3 +390,70 @@ def test_a_requested_type_does_not_make_a_dtype_of_a_compound(tmp_path: Path, ca
         handle.create_dataset("x", (2,), kind)
     with pytest.raises(TypeError, match=word):
         Hdf5DenseArraySeed(tmp_path / "x.h5", "x", dtype=dtype)
+
+
+def _narrow(size: int, exponent: int, mantissa: int, order: int, bias: int | None = None) -> h5py.h5t.TypeFloatID:
+    """A float with its sign in front of the exponent and that in front of the mantissa, from the lowest bit on."""
+    kind = (h5py.h5t.IEEE_F64LE if order == h5py.h5t.ORDER_LE else h5py.h5t.IEEE_F64BE).copy()
+    kind.set_fields(mantissa + exponent, mantissa, exponent, 0, mantissa)
+    kind.set_ebias((1 << (exponent - 1)) - 1 if bias is None else bias)
+    kind.set_precision(1 + exponent + mantissa)
+    kind.set_size(size)
+    return kind
+
+
+#: Bytes, bits of exponent and mantissa: those of machine learning that HDF5 2 has types of, and others.
+NARROW_FLOATS = {
+    "E4M3": (1, 4, 3),
+    "E5M2": (1, 5, 2),
+    "bfloat16": (2, 8, 7),
+    "E2M3 (FP6)": (1, 2, 3),
+    "E3M2 (FP6)": (1, 3, 2),
+    "E2M1 (FP4)": (1, 2, 1),
+    "E5M9": (2, 5, 9),
+    "E6M9": (2, 6, 9),
+    "E4M11": (2, 4, 11),
+    "TF32": (4, 8, 10),
+    "24 bits": (3, 7, 16),
+    "E11M20": (4, 11, 20),
+    "40 bits": (5, 8, 31),
+}
+
+
+@pytest.mark.parametrize("chunk", [None, (10,)], ids=["contiguous", "chunked"])
+@pytest.mark.parametrize("order", [h5py.h5t.ORDER_LE, h5py.h5t.ORDER_BE], ids=["little", "big"])
+@pytest.mark.parametrize("name", NARROW_FLOATS)
+def test_narrow_floats(tmp_path: Path, name: str, order: int, chunk: tuple[int] | None) -> None:
+    """Their type is that which h5py gives them, and every value is exactly the same."""
+    size, exponent, mantissa = NARROW_FLOATS[name]
+    path = tmp_path / "x.h5"
+    bits = 1 + exponent + mantissa
+    patterns = numpy.arange(2**bits) if bits <= 16 else numpy.random.default_rng(7).integers(0, 2**bits, 5000)
+    stored = patterns.astype("<u8").view("u1").reshape(-1, 8)[:, :size]
+    stored = stored if order == h5py.h5t.ORDER_LE else stored[:, ::-1]
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    if chunk is not None:
+        plist.set_chunk(chunk)
+        plist.set_deflate(1)
+    with h5py.File(path, "w") as handle:
+        kind = _narrow(size, exponent, mantissa, order)
+        space = h5py.h5s.create_simple((len(patterns),))
+        dataset = h5py.h5d.create(handle.id, b"x", kind, space, plist)
+        # The bytes as they are: nothing is converted between equal types.
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, numpy.ascontiguousarray(stored), kind)
+        handle["s/data"] = handle["x"]
+        handle["s/indices"] = numpy.arange(len(patterns)) % 64
+        handle["s/indptr"] = numpy.arange(0, len(patterns) + 1, len(patterns) if len(patterns) < 64 else 8)
+        want = handle["x"][()]
+    x = Hdf5DenseArraySeed(path, "x")
+    assert x.dtype == want.dtype
+    assert_identical(to_dense_array(x), want, bits=True)
+    chosen = numpy.arange(1, len(patterns), 3)
+    assert_identical(extract_dense_array(x, (chosen,)), want[chosen], bits=True)
+    assert_identical(to_dense_array(Hdf5DenseArraySeed(path, "x", dtype="f8")), want.astype("f8"))
+    columns = (len(patterns) // 8) if len(patterns) >= 64 else 1
+    matrix = Hdf5CompressedSparseMatrixSeed(path, "s", (64, columns), True)
+    assert matrix.dtype == want.dtype
+    values = numpy.zeros((64, columns), want.dtype)
+    values[numpy.arange(len(patterns)) % 64, numpy.arange(len(patterns)) // (8 if columns > 1 else 64)] = want
+    assert_identical(extract_dense_array(matrix, (range(64), range(columns))), values)

@@ -803,3 +803,25 @@ def test_ctrl_c_ends_a_wait_for_libhdf5(tmp_path: Path) -> None:
     # Opening, describing and reading it are a few turns each.
     assert once < 16 * call
     assert waited < 0.2
+
+
+def test_the_first_call_needs_nothing_of_numpys_modules(tmp_path: Path) -> None:
+    """numpy's C interface is looked up at import: an exception of a signal in the midst of that would be a panic."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as handle:
+        handle["x"] = numpy.arange(6)
+    out = run_python(
+        """
+        import sys
+        import numpy
+        from filebackedarray import _core
+
+        out = numpy.empty(6, "i8")
+        for name in [name for name in sys.modules if name.endswith("multiarray") or name == "numpy.lib"]:
+            sys.modules[name] = None
+        _core.read_dense(sys.argv[1], b"x", [(0, 6, 1)], "<i8", out)
+        print(out.sum())
+        """,
+        path,
+    )
+    assert out.split() == ["15"]

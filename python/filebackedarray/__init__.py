@@ -5,6 +5,7 @@ import warnings as _warnings
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
 
 from . import _core
 from ._accelerate import accelerate, decelerate
@@ -24,6 +25,11 @@ try:
     __version__ = _version("filebackedarray")
 except _PackageNotFoundError:  # imported from a source tree that was never installed
     __version__ = "unknown"
+
+# The plugins of hdf5plugin decode what libhdf5 and the engine do not, unless the user names others.
+_plugins = None if "HDF5_PLUGIN_PATH" in _os.environ else _find_spec("hdf5plugin")
+for _folder in (_plugins and _plugins.submodule_search_locations) or ():
+    _core.add_plugins(_Path(_folder) / "plugins")
 
 __all__ = [
     "FileBackedArray",

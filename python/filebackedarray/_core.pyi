@@ -33,6 +33,7 @@ __all__ = [
     "OPTIMISED",
     "Snapshot",
     "SparseMatrix",
+    "add_plugins",
     "after_fork",
     "attributes",
     "available_memory",
@@ -93,6 +94,7 @@ def reduce_dense(
 def check_dense(
     path: _Path, name: bytes, progress: _Progress | None = None
 ) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...
+def add_plugins(folder: _Path) -> None: ...
 def only_this_file() -> None:
     """From now on, nothing in a file leads this process to another file, and no plugin is loaded."""
 

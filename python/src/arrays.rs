@@ -46,7 +46,7 @@ impl Array for Memory {
             let array = py.import("numpy")?.call_method1("empty", (count, element.to_string()))?;
             Self::new(array.cast()?)
         })
-        .map_err(|error| Error::OutOfMemory(error.to_string()))
+        .map_err(|error| Error::Caller(error.into()))
     }
 
     fn from_vec(bytes: Vec<u8>, element: ElementType) -> Result<Self> {
@@ -54,7 +54,7 @@ impl Array for Memory {
             let array = PyArray1::from_vec(py, bytes).call_method1("view", (element.to_string(),))?;
             Self::new(array.cast()?)
         })
-        .map_err(|error: PyErr| Error::OutOfMemory(error.to_string()))
+        .map_err(|error: PyErr| Error::Caller(error.into()))
     }
 
     fn bytes(&mut self) -> &mut [u8] {

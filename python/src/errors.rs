@@ -28,6 +28,10 @@ pub(crate) fn raise(error: Error) -> PyErr {
         Error::Structure(_) => PyValueError::new_err(message),
         Error::ElementType(_) => PyTypeError::new_err(message),
         Error::Filter { .. } => PyNotImplementedError::new_err(message),
+        // Out of memory, mostly; or a signal's exception, which must not be lost.
+        Error::Caller(raised) => raised
+            .downcast::<PyErr>()
+            .map_or_else(|_| PyRuntimeError::new_err(message), |exception| *exception),
         Error::OutOfMemory(_) => PyMemoryError::new_err(message),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::Internal(_) => PyRuntimeError::new_err(message),

@@ -300,6 +300,12 @@ fn after_fork() {
     fork::after();
 }
 
+/// Names a folder of libhdf5's plugins, for filters that nothing else decodes.
+#[pyfunction]
+fn add_plugins(folder: PathBuf) {
+    filebackedarray::add_plugins(&folder);
+}
+
 /// From now on, nothing in a file leads this process to another one.
 #[pyfunction]
 fn only_this_file() -> PyResult<()> {
@@ -321,6 +327,9 @@ fn confine(path: PathBuf) -> PyResult<((u64, u64), bool, bool)> {
 
 #[pymodule(gil_used = false)]
 mod _core {
+    use pyo3::exceptions::PyImportError;
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::contents::{attributes, describe, members, read_field};
 
@@ -329,10 +338,21 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        SparseMatrix, after_fork, available_memory, before_fork, check_dense, confine, facts, file_of,
-        get_num_threads, inspect, limit_threads, memory_limit, multiply_dense, only_this_file, read_dense,
-        read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        SparseMatrix, add_plugins, after_fork, available_memory, before_fork, check_dense, confine, facts,
+        file_of, get_num_threads, inspect, limit_threads, memory_limit, multiply_dense, only_this_file,
+        read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
+
+    /// numpy's functions are looked up here, while the package is imported: later, a signal in the midst of that would be a
+    /// panic.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        py.import("numpy")?;
+        std::panic::catch_unwind(|| numpy::dtype::<u8>(py)).map(drop).map_err(|_| {
+            PyImportError::new_err("numpy's C interface could not be had; import the package again")
+        })
+    }
 
     /// Whether the engine was built with optimisations.
     #[pymodule_export]

@@ -161,6 +161,9 @@ pub enum Error {
         /// The filter's name and id, and what would help.
         message: String,
     },
+    /// What the caller's own code raised.
+    #[error("{0}")]
+    Caller(Box<dyn std::error::Error + Send + Sync>),
     /// More memory than there is.
     #[error("{0}")]
     OutOfMemory(String),

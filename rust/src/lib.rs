@@ -65,7 +65,7 @@ pub use confine::{Confined, confine};
 pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks, Virtual};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
-pub use hdf5::only_this_file;
+pub use hdf5::{add_plugins, only_this_file};
 pub use identity::{Identity, Stamp};
 pub use mapping::{Definition, Mapping, Selected, Slab};
 pub use memory::{available as available_memory, limit as memory_limit};

@@ -410,8 +410,8 @@ pub fn describe_missing(step: &FilterStep) -> String {
     let described = describe_filter(step);
     if KNOWN_FILTERS.iter().any(|&(id, _, by_hdf5plugin)| by_hdf5plugin && id == step.id) {
         format!(
-            "{described}; 'pip install hdf5plugin' brings it: set HDF5_PLUGIN_PATH to what hdf5plugin.PLUGIN_PATH \
-             is before the first file is opened"
+            "{described}; 'pip install hdf5plugin' brings a plugin for it, which is found where HDF5_PLUGIN_PATH is not \
+             set; or that names a folder with one before the first file is opened"
         )
     } else {
         format!("{described}; a plugin for it may be put into a folder that HDF5_PLUGIN_PATH names")

@@ -182,10 +182,15 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
         }
     }
     let conversion = Some(format!("floats of {exponent_bits} exponent and {mantissa_bits} mantissa bits"));
-    let wide_enough = match (exponent_bits, mantissa_bits) {
-        (0..=8, 0..=23) => 4,
-        (0..=11, 0..=52) => 8,
-        _ => {
+    // The first of numpy's floats that is no narrower and holds all values, as h5py chooses (`TypeFloatID`): its size,
+    // bits of the mantissa, and exponents.
+    let (least, most) = (1 - bias as i64, (1i64 << exponent_bits.min(32)) - bias as i64 - 1);
+    let holds = |&&(bytes, bits, low, high): &&(usize, usize, i64, i64)| {
+        size <= bytes && mantissa_bits <= bits && low <= least && most <= high
+    };
+    let wide_enough = match [(2, 10, -14, 16), (4, 23, -126, 128), (8, 52, -1022, 1024)].iter().find(holds) {
+        Some(&(bytes, ..)) => bytes,
+        None => {
             return Err(Error::ElementType(format!(
                 "{place} holds floats of {precision} bits, which no numpy dtype holds on every machine"
             )));
@@ -243,6 +248,12 @@ fn is_boolean(id: hid_t, base: &Described) -> bool {
     members == [("FALSE".to_owned(), 0), ("TRUE".to_owned(), 1)]
 }
 
+unsafe extern "C" {
+    // Since HDF5 1.14.4; the bindings do not have them.
+    static H5T_IEEE_F16LE_g: hid_t;
+    static H5T_IEEE_F16BE_g: hid_t;
+}
+
 /// libhdf5's datatype for the values that it converts to; `None` for those that it never does.
 pub(super) fn memory_type(element: ElementType) -> Option<hid_t> {
     let little = element.is_little_endian();
@@ -256,6 +267,8 @@ pub(super) fn memory_type(element: ElementType) -> Option<hid_t> {
         (Kind::UInt, 2) => pick(*H5T_STD_U16LE, *H5T_STD_U16BE),
         (Kind::UInt, 4) => pick(*H5T_STD_U32LE, *H5T_STD_U32BE),
         (Kind::UInt, 8) => pick(*H5T_STD_U64LE, *H5T_STD_U64BE),
+        // SAFETY: libhdf5 sets these when it is opened, and does not change them.
+        (Kind::Float, 2) => unsafe { pick(H5T_IEEE_F16LE_g, H5T_IEEE_F16BE_g) },
         (Kind::Float, 4) => pick(*H5T_IEEE_F32LE, *H5T_IEEE_F32BE),
         (Kind::Float, 8) => pick(*H5T_IEEE_F64LE, *H5T_IEEE_F64BE),
         _ => None,

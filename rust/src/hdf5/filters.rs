@@ -1,19 +1,24 @@
 //! The filters that libhdf5 has: its own, plugins, and for what is neither the engine's decoders.
 //!
 //! libhdf5 finds plugins in the folders that `HDF5_PLUGIN_PATH` names. A plugin that is there was put there by
-//! the user, so it comes before the engine's decoder of the same filter.
+//! the user, so it comes before the engine's decoder of the same filter. A folder that is only known to be there
+//! ([`add_plugins`]) is looked into for what nothing else decodes.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::panic::catch_unwind;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hdf5_metno_sys::h5::{H5allocate_memory, H5free_memory, herr_t};
+use hdf5_metno_sys::h5pl::H5PLappend;
 use hdf5_metno_sys::h5z::{
-    H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Z_func_t, H5Zfilter_avail, H5Zregister,
+    H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Z_func_t, H5Zfilter_avail, H5Zregister, H5Zunregister,
 };
 
-use super::Library;
+use super::access::only_this;
+use super::{Library, path_to_c};
 use crate::dataset::FilterStep;
 use crate::error::Result;
 
@@ -22,8 +27,14 @@ pub type Decoder = fn(&FilterStep, &[u8], usize) -> Option<Vec<u8>>;
 
 static DECODER: OnceLock<Decoder> = OnceLock::new();
 
-/// The filters that were given to libhdf5, once they were.
-static PROVIDED: OnceLock<Vec<u32>> = OnceLock::new();
+/// The filters that libhdf5 has from the engine, once it was given them.
+static PROVIDED: Mutex<Option<Vec<u32>>> = Mutex::new(None);
+
+/// A folder of plugins in which libhdf5 is to look for a filter that nothing else has.
+static PLUGINS: OnceLock<CString> = OnceLock::new();
+
+/// Whether libhdf5 knows that folder.
+static SEARCHED: AtomicBool = AtomicBool::new(false);
 
 /// Filters below are libhdf5's own, whether it was built with them or not (`H5Z_FILTER_RESERVED`).
 const RESERVED: u32 = 256;
@@ -60,16 +71,62 @@ pub fn provide(decoder: Decoder) {
     DECODER.get_or_init(|| decoder);
 }
 
+/// Names a folder of plugins, in which libhdf5 looks for a filter that neither it nor the engine has. The first one counts.
+pub fn add_plugins(folder: &Path) {
+    if let Ok(folder) = path_to_c(folder) {
+        PLUGINS.get_or_init(|| folder);
+    }
+}
+
+fn provided() -> MutexGuard<'static, Option<Vec<u32>>> {
+    PROVIDED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Library {
-    /// The filters that libhdf5 has from the engine, which it is given now if it has not been.
-    pub(super) fn provided(&self) -> &'static [u32] {
-        PROVIDED.get_or_init(|| {
+    /// Gives libhdf5 the engine's decoders, if it has not been given them.
+    pub(super) fn provide_decoders(&self) {
+        provided().get_or_insert_with(|| {
             let missing = OURS.iter().filter(|&&(id, ..)| !self.has(id));
             missing
                 .filter(|&&(id, name, filter)| self.register(id, name, filter))
                 .map(|ours| ours.0)
                 .collect()
-        })
+        });
+    }
+
+    /// Whether a filter is one that libhdf5 has from the engine.
+    fn is_ours(&self, id: u32) -> bool {
+        self.provide_decoders();
+        provided().as_ref().is_some_and(|provided| provided.contains(&id))
+    }
+
+    /// Whether libhdf5 has a filter that is not the engine's, which it looks for in the folder of plugins if need be.
+    fn finds(&self, id: u32) -> bool {
+        let ours = self.is_ours(id);
+        if !ours && self.has(id) {
+            return true;
+        }
+        let Some(folder) = PLUGINS.get().filter(|_| !only_this()) else { return false };
+        if !SEARCHED.swap(true, Ordering::Relaxed) {
+            // SAFETY: under the lock; a C string.
+            unsafe { H5PLappend(folder.as_ptr()) };
+            self.failure();
+        }
+        if !ours {
+            return self.has(id);
+        }
+        // A plugin is not looked for where there is a filter of its number.
+        // SAFETY: under the lock. Nothing happens while an open dataset uses it.
+        let gone = unsafe { H5Zunregister(id as c_int) } >= 0;
+        self.failure();
+        if gone && self.has(id) {
+            provided().iter_mut().for_each(|provided| provided.retain(|&other| other != id));
+            return true;
+        }
+        if gone && let Some(&(_, name, filter)) = OURS.iter().find(|ours| ours.0 == id) {
+            self.register(id, name, filter);
+        }
+        false
     }
 
     fn register(&self, id: u32, name: &'static CStr, filter: H5Z_func_t) -> bool {
@@ -110,14 +167,9 @@ impl Library {
         filters: &'f [FilterStep],
         decodes: impl Fn(&[FilterStep]) -> bool,
     ) -> Option<&'f FilterStep> {
-        let provided = self.provided();
         filters.iter().find(|step| {
-            let has = if provided.contains(&step.id) {
-                decodes(std::slice::from_ref(step))
-            } else {
-                self.has(step.id)
-            };
-            !has
+            let decoded = self.is_ours(step.id) && decodes(std::slice::from_ref(step));
+            !decoded && !self.finds(step.id)
         })
     }
 }
@@ -136,8 +188,7 @@ pub(super) fn with_chunks<T>(bytes: Option<u64>, read: impl FnOnce() -> T) -> T 
 /// # Errors
 /// [`Error::Interrupted`](crate::Error::Interrupted) when the request was stopped while it waited for libhdf5.
 pub fn has_plugin(id: u32) -> Result<bool> {
-    let library = Library::lock()?;
-    Ok(!library.provided().contains(&id) && library.has(id))
+    Ok(Library::lock()?.finds(id))
 }
 
 /// The callback of a filter: replaces the bytes in `buffer` by the decoded ones, 0 for failure.

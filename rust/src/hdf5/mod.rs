@@ -39,7 +39,7 @@ pub use access::{elsewhere, only_this, only_this_file};
 pub use attributes::attributes;
 pub use contents::{field, members, object};
 pub use describe::{Found, describe, describe_missing, facts};
-pub use filters::{has_plugin, provide};
+pub use filters::{add_plugins, has_plugin, provide};
 pub use index::{RawChunk, chunk_index, raw_chunks};
 pub(crate) use library::{Library, hold};
 pub use location::Location;

@@ -58,7 +58,7 @@ impl Reader {
         } else {
             stored
         };
-        library.provided();
+        library.provide_decoders();
         Ok(Self {
             chunk_bytes,
             datatype: datatype.release(),
