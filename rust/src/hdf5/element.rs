@@ -188,13 +188,11 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
     let holds = |&&(bytes, bits, low, high): &&(usize, usize, i64, i64)| {
         size <= bytes && mantissa_bits <= bits && low <= least && most <= high
     };
-    let wide_enough = match [(2, 10, -14, 16), (4, 23, -126, 128), (8, 52, -1022, 1024)].iter().find(holds) {
-        Some(&(bytes, ..)) => bytes,
-        None => {
-            return Err(Error::ElementType(format!(
-                "{place} holds floats of {precision} bits, which no numpy dtype holds on every machine"
-            )));
-        }
+    let floats = [(2, 10, -14, 16), (4, 23, -126, 128), (8, 52, -1022, 1024)];
+    let Some(&(wide_enough, ..)) = floats.iter().find(holds) else {
+        return Err(Error::ElementType(format!(
+            "{place} holds floats of {precision} bits, which no numpy dtype holds on every machine"
+        )));
     };
     // As h5py does: wider, in the byte order of the file.
     ElementType::new(Kind::Float, wide_enough, order(id, size).unwrap_or(Order::NATIVE))
