@@ -23,6 +23,7 @@ from delayedarray.DelayedOp import DelayedOp
 from delayedarray.to_scipy_sparse_matrix import to_scipy_sparse_matrix
 
 from ._array_functions import call, delayed, not_implemented, written
+from ._elementwise import broadcast_shape
 from ._indexing import Indexing
 from ._reductions import Reductions, has_mask
 from ._snapshot import one_state
@@ -120,12 +121,7 @@ class FileBackedArray(Indexing, Reductions, DelayedArray):  # type: ignore[misc]
         shape = next(tuple(one.shape) for one in inputs if isinstance(one, DelayedArray))
         operands = [_operand(one, shape) for one in inputs]
         shapes = [tuple(getattr(one, "shape", ())) for one in operands]
-        try:
-            broadcast = numpy.broadcast_shapes(*shapes)
-        except ValueError:
-            raise ValueError(
-                f"operands of shapes {' and '.join(map(str, shapes))} cannot be broadcast together"
-            ) from None
+        broadcast = broadcast_shape(shapes)
         is_simple = not kwargs and broadcast == shape and all(_is_simple(one, shape) for one in operands)
         simplest = [_aligned(one, shape) for one in operands] if is_simple else []
         name = _in_delayedarray(ufunc, operands)

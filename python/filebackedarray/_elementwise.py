@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy
@@ -24,6 +25,31 @@ from ._reductions import has_mask
 from ._snapshot import one_state
 
 Array = numpy.typing.NDArray[Any]
+
+
+def broadcast_shape(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Find the shape of arrays that are broadcast against each other.
+
+    It does what :py:func:`numpy.broadcast_shapes` does, which refuses more elements than memory has addresses.
+
+    Args:
+        shapes: Shape of each array.
+
+    Returns:
+        The shape that all have then.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    extents = []
+    for along in zip_longest(*map(reversed, shapes), fillvalue=1):
+        others = {extent for extent in along if extent != 1}
+        if len(others) > 1:
+            raise ValueError(
+                f"operands of shapes {' and '.join(map(str, map(tuple, shapes)))} cannot be broadcast together"
+            )
+        extents.append(others.pop() if others else 1)
+    return tuple(reversed(extents))
 
 
 class Elementwise(DelayedOp):  # type: ignore[misc]
@@ -59,7 +85,7 @@ class Elementwise(DelayedOp):  # type: ignore[misc]
         self._arguments = [_operand(one) if place in self._places else one for place, one in enumerate(arguments)]
         self._keywords = {} if keywords is None else keywords
         self._output = output
-        self._shape = numpy.broadcast_shapes(*(_shape(self._arguments[place]) for place in self._places))
+        self._shape = broadcast_shape([_shape(self._arguments[place]) for place in self._places])
         with warnings.catch_warnings(), numpy.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             zero = numpy.asarray(self.apply([self._zero(place) for place in self._places]))

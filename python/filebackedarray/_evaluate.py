@@ -39,7 +39,7 @@ def dense(node: Node, index: Sequence[Index] | None = None, dtype: Any = None) -
     if 0 in lengths:
         # Nothing is asked of the file.
         return (numpy.ma.empty if node.masked else numpy.empty)(lengths, target)
-    if node.sparse and chain_of(node) is None:
+    if node.unsigned and chain_of(node) is None:
         return _scattered(node.compressed(index), target)
     block, owned = node.dense(index)
     if block.dtype == target:

@@ -140,6 +140,8 @@ class Node:
     """Whether it has implicit zeros, and :py:meth:`compressed` gives what is stored besides."""
     masked: bool = False
     """Whether values may be masked; a masked array is not sparse."""
+    unsigned: bool = False
+    """Whether it is sparse and numpy has no -0.0 where nothing is stored."""
 
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         """Evaluate a part.
@@ -314,6 +316,7 @@ class SparseLeaf(Node):
     """A compressed sparse matrix of this package."""
 
     sparse = True
+    unsigned = True
 
     def __init__(self, seed: Hdf5CompressedSparseMatrixSeed) -> None:
         self.shape = seed.shape
@@ -374,6 +377,7 @@ class DualLeaf(Node):
     """A sparse matrix with a copy for columns and one for rows."""
 
     sparse = True
+    unsigned = True
 
     def __init__(self, seed: Hdf5DualSparseMatrixSeed) -> None:
         self.shape = seed.shape
@@ -428,6 +432,7 @@ class SubsetNode(Node):
         self.shape = tuple(map(len, self.index))
         self.dtype = child.dtype
         self.sparse = child.sparse
+        self.unsigned = child.unsigned
 
     def _down(self, index: Sequence[Index]) -> list[Index]:
         return [composed(mine, positions) for mine, positions in zip(self.index, index, strict=True)]
@@ -476,6 +481,7 @@ class TransposeNode(Node):
         self.shape = tuple(child.shape[axis] for axis in self.axes)
         self.dtype = child.dtype
         self.sparse = child.sparse
+        self.unsigned = child.unsigned
 
     def _down(self, index: Sequence[Index]) -> list[Index]:
         down: list[Index] = [range(0)] * len(index)
@@ -539,6 +545,7 @@ class CastNode(_Isometric):
         self.shape = child.shape
         self.dtype = native(dtype)
         self.sparse = child.sparse
+        self.unsigned = child.unsigned or (child.sparse and self.dtype.kind not in "fc")
 
     def dense(self, index: Sequence[Index]) -> tuple[Array, bool]:
         block, owned = self.child.dense(index)
@@ -559,6 +566,7 @@ class UnaryNode(_Isometric):
         zero = _of_zeros(function, numpy.zeros(1, child.dtype))
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool(zero[0] == 0)
+        self.unsigned = self.sparse and _has_no_sign(zero, child.unsigned)
 
     def of(self, child: Node) -> UnaryNode:
         """The same of another array."""
@@ -594,6 +602,7 @@ class ArgumentNode(_Isometric):
         zero = _of_zeros(lambda values: self._apply(values, self._value, False), zeros)
         self.dtype = zero.dtype
         self.sparse = child.sparse and bool((zero == 0).all())
+        self.unsigned = self.sparse and _has_no_sign(zero, child.unsigned)
 
     def of(self, child: Node, positions: range, axis: int) -> ArgumentNode:
         """The same of a part: some positions of an axis."""
@@ -654,6 +663,9 @@ class BinaryNode(Node):
         zero = _of_zeros(lambda values: self._apply(values, zeros[1], False, False), zeros[0])
         self.dtype = zero.dtype
         self.sparse = left.sparse and right.sparse and bool(zero[0] == 0)
+        # A product of what is stored in one of them only has a sign.
+        known = left.unsigned and right.unsigned and name in ("add", "subtract")
+        self.unsigned = self.sparse and _has_no_sign(zero, known)
 
     def _apply(self, left: Array, right: Array, owns_left: bool, owns_right: bool) -> Array:
         if self._name == "power":
@@ -772,6 +784,7 @@ class CombineNode(Node):
         self.starts = [0, *ends[:-1].tolist()]
         self.shape = tuple(int(ends[-1]) if axis == self.along else extent for axis, extent in enumerate(first))
         self.sparse = all(part.sparse for part in self.parts)
+        self.unsigned = all(part.unsigned for part in self.parts)
 
     def _split(self, positions: Index) -> list[tuple[Node, Array, Index]]:
         """Which parts, where their values go, and their positions."""
@@ -945,6 +958,14 @@ def _of_zeros(function: Callable[[Array], Array], zeros: Array) -> Array:
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return numpy.asarray(function(zeros))
+
+
+def _has_no_sign(zeros: Array, known: bool) -> bool:
+    """Whether zeros are of a type without -0.0, or are known to be what numpy has, and are none."""
+    if zeros.dtype.kind not in "fc":
+        return True
+    parts = (zeros.real, zeros.imag) if zeros.dtype.kind == "c" else (zeros,)
+    return known and not any(numpy.signbit(part).any() for part in parts)
 
 
 def _or_zero(values: Array, positions: Array) -> Array:
