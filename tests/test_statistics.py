@@ -330,8 +330,10 @@ def test_arguments_by_position(array: tuple[Any, numpy.ndarray]) -> None:
     )
     numpy.testing.assert_array_equal(numpy.array(numpy.round(ours / 7, 1)), numpy.round(data / 7, 1))
     numpy.testing.assert_array_equal(numpy.array(numpy.transpose(ours, (0, 1))), data)
+    out = numpy.zeros(())
+    assert numpy.sum(ours, out=out) is out
+    same(out[()], data.sum())
     for call in (
-        lambda: numpy.sum(ours, out=numpy.zeros(())),
         lambda: numpy.sum(ours, where=data > 0),
         lambda: numpy.max(ours, initial=3),
         lambda: numpy.median(ours),

@@ -93,9 +93,8 @@ class _Source:
 
     @property
     def dtype(self) -> numpy.dtype[Any]:
-        # Seeds say in which byte order; what operations make is in the machine's.
-        pristine = not isinstance(self._tree, DelayedOp)
-        dtype: numpy.dtype[Any] = numpy.dtype(self._tree.dtype) if pristine else self.node.dtype
+        # In the byte order that the array states, where nodes have the machine's.
+        dtype = numpy.dtype(self._tree.dtype)
         return dtype if self._format is None else scipy_dtype(dtype)
 
     @property
