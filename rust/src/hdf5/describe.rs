@@ -89,14 +89,15 @@ struct Description<'a> {
 impl Description<'_> {
     fn run(&self, decodes: impl Fn(&[FilterStep]) -> bool) -> Result<Dataset> {
         let dataset = self.opened.dataset.get();
+        // First, since a type that is refused is known even where the rest cannot be made sense of.
+        // SAFETY: under the lock; an open dataset.
+        let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
+        let mut described = element::describe(self.library, &datatype, &self.place)?;
         // SAFETY: under the lock; an open dataset.
         let plist = self.library.id(unsafe { H5Dget_create_plist(dataset) }, H5Pclose, &self.place)?;
         // SAFETY: under the lock; an open property list.
         let (stored, external) = unsafe { (H5Pget_layout(plist.get()), H5Pget_external_count(plist.get())) };
         let shape = self.shape(&plist)?;
-        // SAFETY: under the lock; an open dataset.
-        let datatype = self.library.id(unsafe { H5Dget_type(dataset) }, H5Tclose, &self.place)?;
-        let mut described = element::describe(self.library, &datatype, &self.place)?;
         let element = described.element;
         let mut base = 0;
         if element == ElementType::STRING
