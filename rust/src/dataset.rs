@@ -148,10 +148,9 @@ impl Dataset {
         let Self { shape, element: _, layout, fill, base: _, elsewhere: _ } = self;
         let layout = match layout {
             Layout::Compact(values) => values.capacity(),
-            Layout::Contiguous(_) => 0,
+            // What a virtual dataset was resolved to is never kept.
+            Layout::Contiguous(_) | Layout::Virtual(Virtual::Resolved { .. }) => 0,
             Layout::Virtual(Virtual::Stated(definitions)) => definitions.iter().map(Definition::memory).sum(),
-            // Never kept.
-            Layout::Virtual(Virtual::Resolved { .. }) => 0,
             Layout::Chunked { chunk, filters, partial_unfiltered: _, missing } => {
                 chunk.capacity() * size_of::<u64>()
                     + steps(filters)

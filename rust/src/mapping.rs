@@ -394,7 +394,8 @@ pub struct Hit {
 pub fn wanted(piece: &Piece<'_>, offset: u64) -> Vec<Range<u64>> {
     if let Piece::Strided { source, step: 1, len, .. } = *piece {
         let start = offset + source as u64;
-        return vec![start..start + len as u64];
+        let stretch = start..start + len as u64;
+        return Vec::from([stretch]);
     }
     let mut stretches: Vec<Range<u64>> = Vec::new();
     piece.for_each(|source, _| {

@@ -123,7 +123,9 @@ impl Description<'_> {
             let is_plain = described.conversion.is_none() || element == ElementType::STRING;
             if !is_plain || element::is_enumeration(&datatype, element) {
                 // What libhdf5 has to convert to, it reads.
-                definitions.iter_mut().for_each(|definition| definition.target = Selected::Other);
+                for definition in &mut definitions {
+                    definition.target = Selected::Other;
+                }
             }
             if self.resolves {
                 Layout::Virtual(Virtual::Stated(definitions))

@@ -92,7 +92,9 @@ fn selected(library: &Library, space: &Id<'_>, place: &Place) -> Result<Selected
     // SAFETY: as above.
     if library.check(unsafe { H5Sis_regular_hyperslab(id) }, place)? > 0 {
         let mut fields = [const { Vec::<u64>::new() }; 4];
-        fields.iter_mut().for_each(|field| field.resize(rank, 0));
+        for field in &mut fields {
+            field.resize(rank, 0);
+        }
         let [start, stride, count, block] = &mut fields;
         // SAFETY: as above, and room for a number for each axis.
         let status = unsafe {
