@@ -6,6 +6,7 @@ mod queue;
 mod threads;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,6 +36,9 @@ pub struct Control<'a> {
     report: Option<&'a dyn Fn(u64, u64)>,
     stop: Apart<AtomicBool>,
     work: Apart<Work>,
+    /// When it was last asked: a request may be a long row of short pieces of work, none of which takes as long as it is
+    /// from one time to the next.
+    asked: Cell<Instant>,
 }
 
 /// A value in cache lines of its own: threads that change it do not slow down those that read what stands beside it.
@@ -65,7 +69,13 @@ impl Work {
 impl<'a> Control<'a> {
     /// Stops when `poll` returns true.
     pub fn new(poll: &'a dyn Fn() -> bool) -> Self {
-        Self { poll, report: None, stop: Apart::default(), work: Apart::default() }
+        Self {
+            poll,
+            report: None,
+            stop: Apart::default(),
+            work: Apart::default(),
+            asked: Cell::new(Instant::now()),
+        }
     }
 
     /// The same, and calls `report` before it asks, with how much of the work is done and how much there is.
@@ -95,7 +105,15 @@ impl<'a> Control<'a> {
         queue::with_stop(&is_stopped, work)
     }
 
+    /// Asks, unless it did so less than 20 ms ago.
+    fn ask_now_and_then(&self) {
+        if self.asked.get().elapsed() >= POLL {
+            self.ask();
+        }
+    }
+
     fn ask(&self) {
+        self.asked.set(Instant::now());
         self.report();
         if (self.poll)() {
             self.stop.0.store(true, Ordering::Relaxed);
@@ -251,12 +269,10 @@ fn run<Scratch: Default>(
     let work_here = || {
         let _limit = Limit::set(share);
         let mut scratch = Scratch::default();
-        let mut polls = Ticker::new(POLL);
+        control.ask_now_and_then();
         while let Some(job) = progress.take(0) {
             progress.run(job, &mut scratch, work);
-            if polls.is_due() {
-                control.ask();
-            }
+            control.ask_now_and_then();
         }
     };
     let mut outcome = Ok(());
@@ -404,6 +420,24 @@ mod tests {
         });
         assert!(matches!(result, Err(Error::Interrupted)));
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_row_of_short_pieces_can_be_stopped() {
+        for threads in [1, usize::MAX] {
+            let started = Instant::now();
+            let poll = || started.elapsed() > Duration::from_millis(50);
+            let control = Control::new(&poll);
+            let pieces = std::iter::repeat_with(|| {
+                for_each_with(threads, &control, 3, |(): &mut (), _| {
+                    thread::sleep(Duration::from_micros(100));
+                    Ok(())
+                })
+            });
+            let stopped = pieces.take_while(Result::is_ok).take(20_000).count();
+            assert!(stopped < 20_000, "{threads} threads");
+            assert!(started.elapsed() < Duration::from_secs(2));
+        }
     }
 
     #[test]
