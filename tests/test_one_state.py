@@ -432,6 +432,7 @@ def test_no_request_escapes() -> None:
         "memory_limit",
         "get_num_threads",
         "limit_threads",
+        "add_plugins",
         "only_this_file",
         "confine",
         "file_of",
