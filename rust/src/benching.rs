@@ -62,7 +62,7 @@ impl Chunks {
         if first > 0 && stored.iter().any(|chunk| chunk.filter_mask != 0) {
             return Err(Error::Structure(format!("{place} has chunks that skipped a filter")));
         }
-        let len = dataset.chunk_bytes(&grid)?;
+        let len = dataset.chunk_bytes(&grid, dataset.stored_size())?;
         Ok(Self { source, place, stored, pipeline: Pipeline::new(&filters[first..]), len })
     }
 

@@ -7,6 +7,7 @@ use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::mapping::{Definition, Mapping};
 use crate::memory;
+use crate::packed::Packed;
 
 /// Blocks of this many bytes stand in for chunks where a dataset has none: large enough to make the
 /// cost of a job small, small enough to stay in a core's cache.
@@ -77,8 +78,10 @@ pub enum Virtual {
 pub struct Dataset {
     /// Extent of each axis, slowest first.
     pub shape: Vec<u64>,
-    /// Type of a decoded value: that of the file on the direct path, a native one on the libhdf5 path.
+    /// Type of a value: that of the file, or what packed numbers and those that libhdf5 converts become.
     pub element: ElementType,
+    /// How values are packed where they are chunked or contiguous, if that is not as the element type has them.
+    pub packed: Option<Packed>,
     /// Where the values are.
     pub layout: Layout,
     /// One value of `element`, what a chunk that was never written holds; empty if that is zero.
@@ -145,7 +148,7 @@ impl Dataset {
             };
             filters.iter().map(step).sum()
         };
-        let Self { shape, element: _, layout, fill, base: _, elsewhere: _ } = self;
+        let Self { shape, element: _, packed: _, layout, fill, base: _, elsewhere: _ } = self;
         let layout = match layout {
             Layout::Compact(values) => values.capacity(),
             // What a virtual dataset was resolved to is never kept.
@@ -202,14 +205,19 @@ impl Dataset {
         }
     }
 
-    /// Bytes of a decoded chunk of the grid.
+    /// Bytes of a value in the file, without the filters.
+    pub fn stored_size(&self) -> usize {
+        self.packed.map_or(self.element.size(), Packed::size)
+    }
+
+    /// Bytes of a decoded chunk of the grid, of which each value takes `size` bytes.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] when this machine cannot address that much.
-    pub fn chunk_bytes(&self, grid: &Grid) -> Result<usize> {
+    pub fn chunk_bytes(&self, grid: &Grid, size: usize) -> Result<usize> {
         grid.chunk()
             .iter()
-            .try_fold(self.element.size(), |product, &len| product.checked_mul(usize::try_from(len).ok()?))
+            .try_fold(size, |product, &len| product.checked_mul(usize::try_from(len).ok()?))
             .filter(|&bytes| isize::try_from(bytes).is_ok())
             .ok_or_else(|| {
                 Error::OutOfMemory(format!(

@@ -32,6 +32,7 @@ mod mapping;
 mod memory;
 mod object;
 mod origin;
+mod packed;
 mod plan;
 mod planes;
 mod pool;

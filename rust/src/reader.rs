@@ -18,13 +18,13 @@ use crate::dataset::{Dataset, Facts, Layout, Virtual};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
-use crate::hdf5;
+use crate::hdf5::{self, Pick, Region};
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
 use crate::mapping::{self, Definition};
 use crate::memory;
 use crate::origin::Origin;
-use crate::plan::{Job, PerAxis, Plan};
+use crate::plan::{Job, PerAxis, Piece, Plan};
 use crate::planes::Planes;
 use crate::pool::{self, Control};
 use crate::scatter::Output;
@@ -58,6 +58,12 @@ const INDEXED_PER_LOOKUP: u64 = 2048;
 
 /// Bytes that a chunk takes in any index, at least.
 const INDEXED_BYTES: u64 = 8;
+
+/// Maximum number of runs that libhdf5 is told to read at a time: it goes through all of them for each.
+const MOST_RUNS: usize = 512;
+
+/// A box is read as a whole by libhdf5 unless it has this many times as many elements as are wanted, at least.
+const WORTH_PICKING: u64 = 3;
 
 /// Maximum number of virtual datasets and links that lead from one to the next: more are taken to go round.
 const MOST_DEEP: usize = 16;
@@ -432,7 +438,8 @@ impl Request {
         }
         let wanted = (0..plan.jobs()).filter(|&number| sought[number].stored.is_err());
         let offsets: SmallVec<[_; FEW_LOOKUPS]> = wanted.map(|number| plan.job(number).offset).collect();
-        let most = dataset.chunk_bytes(grid).ok()?.saturating_mul(2).saturating_add(4096);
+        let most =
+            dataset.chunk_bytes(grid, dataset.stored_size()).ok()?.saturating_mul(2).saturating_add(4096);
         let mut found = hdf5::raw_chunks(self.origin(), name, &offsets, most).ok()??.into_iter();
         for sought in sought.iter_mut().filter(|sought| sought.stored.is_err()) {
             sought.stored = Err(found.next()?);
@@ -460,8 +467,8 @@ impl Request {
         }
     }
 
-    fn by_library(&self, name: &[u8], element: ElementType) -> Result<hdf5::Reader> {
-        hdf5::Reader::open(self.origin(), name, element)
+    fn by_library(&self, name: &[u8], dataset: &Dataset) -> Result<hdf5::Reader> {
+        hdf5::Reader::open(self.origin(), name, dataset.element, dataset.packed)
     }
 }
 
@@ -496,28 +503,34 @@ impl<'r> ChunkReader<'r> {
             Layout::Virtual(_) => Sources::new(&dataset)
                 .map(Backend::Virtual)
                 .ok_or_else(|| Error::Internal(format!("{place}: sources that were not looked for")))?,
-            Layout::Library { filters, .. } => {
+            Layout::Library { filters, chunk, .. } => {
+                if chunk.is_some() && !dataset.elsewhere {
+                    cached = Chunks::of(cache::number(&key));
+                }
                 let filtered = if filters.is_empty() {
                     None
                 } else {
                     let index = hdf5::chunk_index(request.origin(), name, &grid)?;
                     Some((index, Pipeline::new(filters)))
                 };
-                Backend::Library { reader: Arc::new(request.by_library(name, dataset.element)?), filtered }
+                Backend::Library { reader: Arc::new(request.by_library(name, &dataset)?), filtered }
             }
         };
-        let chunk_bytes = match (dataset.chunk_bytes(&grid), &backend) {
-            (Ok(bytes), _) => bytes,
+        let chunk_bytes = |size| match (dataset.chunk_bytes(&grid, size), &backend) {
+            (Ok(bytes), _) => Ok(bytes),
             // Of what libhdf5 reads, and of sources, no more than the wanted box of a chunk is ever asked for.
-            (Err(_), Backend::Library { .. } | Backend::Virtual(_)) => usize::MAX,
-            (Err(error), _) => return Err(error),
+            (Err(_), Backend::Library { .. } | Backend::Virtual(_)) => Ok(usize::MAX),
+            (Err(error), _) => Err(error),
         };
+        let stored_bytes = chunk_bytes(dataset.stored_size())?;
+        let chunk_bytes = chunk_bytes(dataset.element.size())?;
         Ok(Self {
             request,
             name: name.to_vec(),
             dataset,
             grid,
             chunk_bytes,
+            stored_bytes,
             place,
             backend,
             cached,
@@ -717,7 +730,10 @@ pub(crate) struct ChunkReader<'r> {
     name: Vec<u8>,
     dataset: Arc<Dataset>,
     grid: Grid,
+    /// Of its values.
     chunk_bytes: usize,
+    /// Of its values as the file has them, without the filters.
+    stored_bytes: usize,
     place: Place,
     backend: Backend,
     /// Chunks that earlier requests decoded, and those that this one keeps for later ones.
@@ -904,7 +920,7 @@ impl ChunkReader<'_> {
                 Found::Missing => Ok(Decoded::Missing),
                 Found::Declined(declined) => {
                     let reader = self.instead(declined, job)?;
-                    self.by_library(&reader, job, worker.scratch.get(), form)
+                    self.by_library(&reader, job, worker.scratch.get(), form, keep)
                 }
             },
             Backend::Virtual(sources) => {
@@ -917,9 +933,12 @@ impl ChunkReader<'_> {
                 if sources.read(self, job, &mut buffer[wanted.before..], inner)? {
                     return Ok(Decoded::Here(wanted.values(scratch.get().filled())));
                 }
-                self.by_library(&*self.instead_of(sources)?, job, scratch.get(), form)
+                self.by_library(&*self.instead_of(sources)?, job, scratch.get(), form, Keep::Nowhere)
             }
             Backend::Library { reader, filtered } => {
+                if let Some(known) = self.known(job.linear, form) {
+                    return Ok(Decoded::Kept(known));
+                }
                 if let (Some((index, pipeline)), Some(len)) = (filtered, reader.chunk_bytes())
                     && let Some(chunk) = index.get(job.linear)
                 {
@@ -930,7 +949,7 @@ impl ChunkReader<'_> {
                         .and_then(|()| Ok(memory::check(bytes(len))?))
                         .map_err(|fault| self.fault(fault, job))?;
                 }
-                self.by_library(reader, job, worker.scratch.get(), form)
+                self.by_library(reader, job, worker.scratch.get(), form, keep)
             }
         }
     }
@@ -952,12 +971,15 @@ impl ChunkReader<'_> {
         let complain = |fault| self.fault(fault, job);
         self.fetch(&chunk, chunked, job, worker)?;
         let scratch = worker.scratch.get();
-        let element = self.dataset.element;
-        let may_narrow = element.size() == 8 && element.is_little_endian() && cfg!(target_endian = "little");
-        let len = self.chunk_bytes;
+        let Dataset { element, packed, .. } = *self.dataset;
+        let may_narrow = packed.is_none()
+            && element.size() == 8
+            && element.is_little_endian()
+            && cfg!(target_endian = "little");
+        let len = self.stored_bytes;
         let decoded = match form {
             // What is kept is put together once.
-            Form::InPlanes(element) if keep == Keep::Nowhere => {
+            Form::InPlanes(element) if keep == Keep::Nowhere && packed.is_none() => {
                 let in_planes = pipeline.decode_to_planes(mask, len, element, scratch);
                 in_planes.map(|in_planes| if in_planes { Found::InPlanes(element) } else { Found::Values })
             }
@@ -972,18 +994,26 @@ impl ChunkReader<'_> {
             Err(Complaint::Declined(declined)) => return Ok(Found::Declined(declined)),
             Err(Complaint::Fault(fault)) => return Err(complain(fault)),
         };
+        if let Some(packed) = packed {
+            scratch.unpack(packed, element).map_err(complain)?;
+        }
         if keep == Keep::Nowhere {
             return Ok(found);
         }
-        let narrow = matches!(found, Found::Narrow);
-        let chunk = Arc::new(Kept { bytes: scratch.take().map_err(complain)?, narrow });
+        let chunk = Kept { bytes: scratch.take().map_err(complain)?, narrow: matches!(found, Found::Narrow) };
+        Ok(Found::Kept(self.kept(chunk, job, keep)))
+    }
+
+    /// Keeps a chunk for later.
+    fn kept(&self, chunk: Kept, job: &Job<'_>, keep: Keep) -> Arc<Kept> {
+        let chunk = Arc::new(chunk);
         if let (Keep::InCache, Some(cached)) = (keep, self.cached) {
             cached.put(job.linear, Arc::clone(&chunk));
         } else {
             *self.shared() = Some((job.linear, Arc::clone(&chunk)));
             self.is_shared.store(true, Ordering::Release);
         }
-        Ok(Found::Kept(chunk))
+        chunk
     }
 
     /// Reads a chunk's bytes as the file has them into the scratch.
@@ -993,7 +1023,7 @@ impl ChunkReader<'_> {
         // Before any memory is asked for: what the file claims has to be possible.
         let stored = usize::try_from(chunk.size)
             .map_err(|_| complain(Fault::Damaged(format!("{} bytes are stored for it", chunk.size))))?;
-        chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.chunk_bytes).map_err(complain)?;
+        chunked.pipeline.check_sizes(chunk.filter_mask, stored, self.stored_bytes).map_err(complain)?;
         self.request.source.check(chunk.address, chunk.size, place)?;
         let Worker { scratch, ahead, .. } = worker;
         let buffer = scratch.get().input(stored).map_err(complain)?;
@@ -1029,7 +1059,7 @@ impl ChunkReader<'_> {
         if self.dataset.element == ElementType::STRING || !hdf5::has_plugin(declined.filter)? {
             return Err(self.undecoded(declined, job));
         }
-        let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
+        let reader = Arc::new(self.request.by_library(&self.name, &self.dataset)?);
         *opened = Some(Arc::clone(&reader));
         Ok(reader)
     }
@@ -1041,7 +1071,7 @@ impl ChunkReader<'_> {
             return Ok(Arc::clone(reader));
         }
         self.request.leave_to_library(&self.name, sources.names())?;
-        let reader = Arc::new(self.request.by_library(&self.name, self.dataset.element)?);
+        let reader = Arc::new(self.request.by_library(&self.name, &self.dataset)?);
         *opened = Some(Arc::clone(&reader));
         Ok(reader)
     }
@@ -1066,19 +1096,61 @@ impl ChunkReader<'_> {
         Ok(Boxed { start, count, before, bytes, integers })
     }
 
-    /// Reads the wanted box of a chunk by libhdf5.
+    /// Reads what is wanted of a chunk by libhdf5; all of it, if it is kept.
     fn by_library<'s>(
         &self,
         reader: &hdf5::Reader,
         job: &Job<'_>,
         scratch: &'s mut Scratch,
         form: Form,
+        keep: Keep,
     ) -> Result<Decoded<'s>> {
+        if keep != Keep::Nowhere && reader.chunk_bytes().is_some() {
+            let lens = self.grid.chunk();
+            let inside = job.offset.iter().zip(self.grid.shape().iter().zip(lens));
+            let count = inside.map(|(&at, (&extent, &len))| len.min(extent - at)).collect();
+            let region = Region::all(job.offset.to_vec(), count).within(lens.to_vec());
+            self.read_region(reader, job, &region, 0, self.chunk_bytes, scratch)?;
+            let bytes = scratch.take().map_err(|fault| self.fault(fault, job))?;
+            return Ok(Decoded::Kept(self.kept(Kept { bytes, narrow: false }, job, keep)));
+        }
         let wanted = self.boxed(job, form)?;
-        let buffer = scratch.input(wanted.bytes).map_err(|fault| self.fault(fault, job))?;
-        let (start, count, size) = (&wanted.start, &wanted.count, self.dataset.element.size());
-        reader.read(&job.offset, start, count, size, &mut buffer[wanted.before..])?;
+        let mut region = Region::all(wanted.start.clone(), wanted.count.clone());
+        // What goes through filters is decoded as a whole anyway.
+        let is_filtered =
+            matches!(&self.backend, Backend::Library { filtered: Some(_), .. } | Backend::Chunked(_));
+        if !is_filtered
+            && !wanted.integers
+            && let Some(picks) = picks(job, &self.dataset.shape, self.dataset.stored_size())
+        {
+            region = region.picking(picks);
+        }
+        self.read_region(reader, job, &region, wanted.before, wanted.bytes, scratch)?;
         Ok(Decoded::Here(wanted.values(scratch.filled())))
+    }
+
+    /// Has libhdf5 fill the scratch with a region, behind `before` bytes of anything, `bytes` in all.
+    fn read_region(
+        &self,
+        reader: &hdf5::Reader,
+        job: &Job<'_>,
+        region: &Region,
+        before: usize,
+        bytes: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let complain = |fault| self.fault(fault, job);
+        let Dataset { element, packed, .. } = *self.dataset;
+        let Some(packed) = packed else {
+            let buffer = scratch.input(bytes).map_err(complain)?;
+            return reader.read(&job.offset, region, &mut buffer[before..]);
+        };
+        let (before, count) = (before / element.size(), bytes / element.size());
+        let (stored, values) = scratch.packed_input(count, packed, element).map_err(complain)?;
+        let stored = &mut stored[before * packed.size()..];
+        reader.read(&job.offset, region, stored)?;
+        packed.unpack(stored, element, &mut values[before * element.size()..]);
+        Ok(())
     }
 
     fn fault(&self, fault: Fault, job: &Job<'_>) -> Error {
@@ -1212,7 +1284,7 @@ impl ChunkReader<'_> {
         // Trailing axes of a block are whole, so that it is consecutive in the file.
         let indices = job.offset.iter().zip(&self.dataset.shape);
         let first = indices.fold(0u64, |at, (&index, &extent)| at * extent + index);
-        address.saturating_add(first * self.dataset.element.size() as u64)
+        address.saturating_add(first * self.dataset.stored_size() as u64)
     }
 
     /// Reads elements of a block, from the one at `first` on, as many as fill `place`.
@@ -1225,16 +1297,68 @@ impl ChunkReader<'_> {
     /// Reads the wanted parts of a block of a contiguous dataset.
     fn block<'s>(&'s self, address: u64, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
         let place = || self.place.chunk(&job.offset);
-        let element = self.dataset.element.size();
+        let complain = |fault| self.fault(fault, job);
+        let Dataset { element, packed, .. } = *self.dataset;
         let begin = self.block_address(address, job);
+        let read = |from: usize, room: &mut [u8]| {
+            self.request.source.read_at(begin.saturating_add(from as u64), room, place)
+        };
         // The first block is as long as any: if it cannot be in the file, no memory is asked for.
-        self.request.source.check(address, self.chunk_bytes as u64, place)?;
-        let buffer = scratch.input(self.chunk_bytes).map_err(|fault| self.fault(fault, job))?;
-        job.spans(self.grid.chunk(), element, MERGE_GAP, |from, to| {
-            self.request.source.read_at(begin.saturating_add(from as u64), &mut buffer[from..to], place)
-        })?;
+        self.request.source.check(address, self.stored_bytes as u64, place)?;
+        if let Some(packed) = packed {
+            let (size, count) = (packed.size(), self.stored_bytes / packed.size());
+            let (stored, values) = scratch.packed_input(count, packed, element).map_err(complain)?;
+            job.spans(self.grid.chunk(), size, MERGE_GAP, |from, to| {
+                read(from, &mut stored[from..to])?;
+                packed.unpack(&stored[from..to], element, &mut values[from / size * element.size()..]);
+                Ok(())
+            })?;
+        } else {
+            let buffer = scratch.input(self.stored_bytes).map_err(complain)?;
+            job.spans(self.grid.chunk(), element.size(), MERGE_GAP, |from, to| {
+                read(from, &mut buffer[from..to])
+            })?;
+        }
         Ok(Decoded::Here(Values::AsStored(scratch.filled())))
     }
+}
+
+/// Which indices of the box of a job libhdf5 is told to read: steps, and runs along one axis, where each index that is left out
+/// is of [`MERGE_GAP`] bytes or more. `None` where that is most of the box, which is read faster as a whole.
+fn picks(job: &Job<'_>, shape: &[u64], size: usize) -> Option<Vec<Pick>> {
+    let mut picks = Vec::new();
+    // The axis along which runs leave out most.
+    let mut sparsest: Option<(usize, Vec<(u64, u64)>, u64)> = None;
+    let mut times = 1;
+    for (axis, piece) in job.pieces.iter().enumerate() {
+        let (low, high) = piece.source_bounds();
+        let len = (high - low) as u64 + 1;
+        let index_bytes = shape[axis + 1..].iter().fold(size as u64, |bytes, &len| bytes.saturating_mul(len));
+        match *piece {
+            _ if index_bytes < MERGE_GAP as u64 => picks.push(Pick::Steps { step: 1, count: len }),
+            Piece::Strided { step, len: count, .. } => {
+                times *= step as u64;
+                picks.push(Pick::Steps { step: step as u64, count: count as u64 });
+            }
+            Piece::Gather { .. } | Piece::Runs(_) => {
+                picks.push(Pick::Steps { step: 1, count: len });
+                let mut runs: Vec<(u64, u64)> = Vec::new();
+                piece.for_each(|source, _| match runs.last_mut() {
+                    Some((first, len)) if *first + *len == (source - low) as u64 => *len += 1,
+                    _ => runs.push(((source - low) as u64, 1)),
+                });
+                let fewer = len / piece.count() as u64;
+                if runs.len() <= MOST_RUNS && sparsest.as_ref().is_none_or(|sparsest| sparsest.2 < fewer) {
+                    sparsest = Some((axis, runs, fewer));
+                }
+            }
+        }
+    }
+    if let Some((axis, runs, fewer)) = sparsest {
+        times *= fewer;
+        picks[axis] = Pick::Runs(runs);
+    }
+    (times >= WORTH_PICKING).then_some(picks)
 }
 
 /// The wanted box of a chunk. Along the one axis of integers, all before it is there too, as anything.
@@ -1327,10 +1451,10 @@ impl Sweep<'_> {
     ) -> Result<bool> {
         let reader = self.reader;
         match &reader.backend {
-            Backend::Contiguous(Some(address)) => {
+            Backend::Contiguous(Some(address)) if reader.dataset.packed.is_none() => {
                 output.in_place(number, |first, place| reader.read_block(*address, job, first, place))
             }
-            Backend::Chunked(chunked) => {
+            Backend::Chunked(chunked) if reader.dataset.packed.is_none() => {
                 let Some(chunk) = chunked.find(job, &reader.grid)? else { return Ok(false) };
                 let (pipeline, mask, len) = (&chunked.pipeline, chunk.filter_mask, reader.chunk_bytes);
                 let stored = pipeline.is_empty(mask) && chunk.size == len as u64;
@@ -1356,8 +1480,8 @@ impl Sweep<'_> {
                         Err(Complaint::Fault(fault)) => Err(reader.fault(fault, job)),
                         Err(Complaint::Declined(declined)) => {
                             let (start, count) = job.bounds();
-                            let element = reader.dataset.element.size();
-                            reader.instead(declined, job)?.read(&job.offset, &start, &count, element, place)
+                            let region = Region::all(start, count);
+                            reader.instead(declined, job)?.read(&job.offset, &region, place)
                         }
                     }
                 })

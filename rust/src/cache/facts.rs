@@ -164,6 +164,7 @@ mod tests {
         let of = |layout: Layout, fill: usize| Dataset {
             shape: vec![60_000],
             element: ElementType::from_numpy("|u1").unwrap(),
+            packed: None,
             layout,
             fill: vec![1; fill],
             base: 0,

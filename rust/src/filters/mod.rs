@@ -28,7 +28,9 @@ pub use self::spare::Lent;
 pub(crate) use self::spare::hold;
 use self::szip::Szip;
 use crate::dataset::FilterStep;
+use crate::element::ElementType;
 use crate::memory::{self, Bytes, NoMemory};
+use crate::packed::Packed;
 
 /// Most bytes that a byte decodes to; of the codecs other than bzip2 and Blosc2.
 #[cfg(feature = "fuzzing")]
@@ -565,6 +567,33 @@ impl Scratch {
     /// What [`Self::input`] was filled with, or what that was decoded to.
     pub fn filled(&self) -> &[u8] {
         self.current.bytes()
+    }
+
+    /// Unpacks what it is filled with to elements.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`].
+    pub fn unpack(&mut self, packed: Packed, element: ElementType) -> Result<(), Fault> {
+        let count = self.current.bytes().len() / packed.size();
+        let values = self.next.prepare(count.saturating_mul(element.size()))?;
+        packed.unpack(self.current.bytes(), element, values);
+        std::mem::swap(&mut self.current, &mut self.next);
+        Ok(())
+    }
+
+    /// Room for as many packed numbers, as the file has them, and as the elements that they become, which are what it is
+    /// filled with.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`].
+    pub fn packed_input(
+        &mut self,
+        count: usize,
+        packed: Packed,
+        element: ElementType,
+    ) -> Result<(&mut [u8], &mut [u8]), Fault> {
+        let stored = self.next.prepare(count.saturating_mul(packed.size()))?;
+        Ok((stored, self.current.prepare(count.saturating_mul(element.size()))?))
     }
 
     /// Checks that this is as long as it should be.

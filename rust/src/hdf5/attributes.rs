@@ -159,14 +159,11 @@ impl<'a> Attributes<'a> {
         count: usize,
     ) -> Result<Values> {
         let element = described.element;
-        let datatype = match described.conversion {
-            None => stored.get(),
-            Some(_) => element::memory_type(element)
-                .ok_or_else(|| Error::Internal(format!("{}: no native type for {element}", self.place)))?,
-        };
-        let mut bytes = vec![0; count * element.size()];
+        let (datatype, size) = described.read_as(stored.get(), self.place)?;
+        let mut bytes = vec![0; count * size];
         // SAFETY: the buffer holds `count` values of the type that is read.
         unsafe { self.read(attribute, datatype, bytes.as_mut_ptr().cast()) }?;
+        let bytes = described.unpacked(bytes)?;
         Ok(match element.kind() {
             ElementKind::Text(padding) => Values::Strings(
                 bytes.chunks_exact(element.size()).map(|value| unpadded(value, padding).to_vec()).collect(),

@@ -238,12 +238,9 @@ pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
     let count = count.and_then(|count| usize::try_from(count).ok()).ok_or_else(no_memory)?;
     let (size, datatype) = match element.kind() {
         ElementKind::String => (size_of::<*mut c_char>(), member.get()),
-        _ if described.conversion.is_none() => (element.size(), member.get()),
         _ => {
-            let field = String::from_utf8_lossy(field);
-            let message = format!("{place}: '{field}' holds {element} in a form that has no equivalent here");
-            let datatype = element::memory_type(element).ok_or(Error::ElementType(message))?;
-            (element.size(), datatype)
+            let (datatype, size) = described.read_as(member.get(), &place)?;
+            (size, datatype)
         }
     };
     let read = |buffer: *mut c_void| {
@@ -268,6 +265,7 @@ pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
     }
     let mut bytes: Vec<u8> = memory::zeros(count.saturating_mul(size)).map_err(|_| no_memory())?;
     read(bytes.as_mut_ptr().cast())?;
+    let bytes = described.unpacked(bytes)?;
     Ok(match element.kind() {
         ElementKind::Text(padding) => {
             Values::Strings(bytes.chunks_exact(size).map(|value| unpadded(value, padding).to_vec()).collect())

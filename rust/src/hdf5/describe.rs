@@ -17,6 +17,7 @@ use hdf5_metno_sys::h5s::{
 };
 use hdf5_metno_sys::h5t::{H5Tclose, H5Tget_size};
 
+use super::element::{Described, Stored};
 use super::id::Id;
 use super::location::{self, Location};
 use super::{Library, Opened, Sources, attributes, element, mappings, open};
@@ -26,6 +27,7 @@ use crate::error::{Error, Place, Result};
 use crate::mapping::Selected;
 use crate::memory;
 use crate::origin::Origin;
+use crate::packed::Packed;
 use crate::selection::to_len;
 
 /// `HADDR_UNDEF`: no space was ever allocated.
@@ -104,9 +106,15 @@ impl Description<'_> {
             && !matches!(stored, H5D_layout_t::H5D_COMPACT | H5D_layout_t::H5D_VIRTUAL)
             && let Some(address) = self.heap_base(&plist)?
         {
-            (described.conversion, base) = (None, address);
+            (described.stored, base) = (Stored::AsElement, address);
         }
-        let fill = self.fill(&plist, &datatype, element, described.conversion.is_none())?;
+        // libhdf5 converts from the sources of a virtual dataset to the type that is asked for.
+        let packed = match described.stored {
+            Stored::Packed(packed) if stored != H5D_layout_t::H5D_VIRTUAL => Some(packed),
+            _ => None,
+        };
+        let size = packed.map_or(element.size(), Packed::size);
+        let fill = self.fill(&plist, &datatype, &described)?;
         let chunk = match stored {
             H5D_layout_t::H5D_CHUNKED => Some(self.chunk(&plist, shape.len())?),
             _ => None,
@@ -120,7 +128,7 @@ impl Description<'_> {
             library_path("behind an external link", chunk, Vec::new())
         } else if stored == H5D_layout_t::H5D_VIRTUAL {
             let mut definitions = mappings::stated(self.library, &plist, &self.place)?.definitions;
-            let is_plain = described.conversion.is_none() || element == ElementType::STRING;
+            let is_plain = described.stored == Stored::AsElement || element == ElementType::STRING;
             if !is_plain || element::is_enumeration(&datatype, element) {
                 // What libhdf5 has to convert to, it reads.
                 for definition in &mut definitions {
@@ -138,9 +146,9 @@ impl Description<'_> {
             let decoded = decodes(&filters);
             let missing = if decoded { None } else { self.library.missing(&filters, decodes) };
             let missing = missing.map(describe_missing);
-            match described.conversion {
-                Some(reason) => library_path(&reason, Some(chunk), filters),
-                None if decoded || missing.is_some() => {
+            match described.stored {
+                Stored::ForLibrary(reason) => library_path(&reason, Some(chunk), filters),
+                _ if decoded || missing.is_some() => {
                     let mut options: c_uint = 0;
                     // SAFETY: under the lock; an open property list.
                     let status = unsafe { H5Pget_chunk_opts(plist.get(), &raw mut options) };
@@ -148,19 +156,19 @@ impl Description<'_> {
                     let partial_unfiltered = options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS != 0;
                     Layout::Chunked { chunk, filters, partial_unfiltered, missing }
                 }
-                None => {
+                _ => {
                     let names: Vec<String> = filters.iter().map(describe_filter).collect();
                     library_path(&format!("its filters: {}", names.join(", ")), Some(chunk), filters)
                 }
             }
-        } else if let Some(reason) = described.conversion {
+        } else if stored == H5D_layout_t::H5D_COMPACT && element != ElementType::STRING {
+            Layout::Compact(self.compact(&datatype, &shape, &described)?)
+        } else if let Stored::ForLibrary(reason) = described.stored {
             library_path(&reason, None, filters)
-        } else if stored == H5D_layout_t::H5D_COMPACT {
-            Layout::Compact(self.compact(&datatype, &shape, element.size())?)
         } else {
-            self.contiguous(&shape, element.size())?
+            self.contiguous(&shape, size)?
         };
-        Ok(Dataset { shape, element, layout, fill, base, elsewhere: self.opened.elsewhere })
+        Ok(Dataset { shape, element, packed, layout, fill, base, elsewhere: self.opened.elsewhere })
     }
 
     fn facts(&self) -> Result<Facts> {
@@ -259,36 +267,36 @@ impl Description<'_> {
     }
 
     /// One value of what was never written; nothing for zero, which it is unless the dataset says otherwise.
-    fn fill(
-        &self,
-        plist: &Id<'_>,
-        datatype: &Id<'_>,
-        element: ElementType,
-        stored_as_is: bool,
-    ) -> Result<Vec<u8>> {
+    fn fill(&self, plist: &Id<'_>, datatype: &Id<'_>, described: &Described) -> Result<Vec<u8>> {
+        let element = described.element;
+        let size = match &described.stored {
+            Stored::AsElement => element.size(),
+            Stored::Packed(packed) => packed.size(),
+            // libhdf5 fills what is missing itself.
+            Stored::ForLibrary(_) => return Ok(Vec::new()),
+        };
         let mut fill = Vec::new();
         let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
         // SAFETY: under the lock; an open property list, and room for one value of its own type.
         unsafe {
             self.library.check(H5Pfill_value_defined(plist.get(), &raw mut defined), &self.place)?;
-            // Where values are converted libhdf5 reads them, and fills what is missing itself.
             // References to strings are never those of a user's fill value (`heap_base`).
             let is_value = element != ElementType::STRING;
-            if is_value && stored_as_is && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
-                if element.size() > MOST_OF_HEADER {
+            if is_value && defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+                if size > MOST_OF_HEADER {
                     return Err(Error::Damaged {
                         place: self.place.clone(),
-                        message: format!("a fill value of {} bytes has no room in the file", element.size()),
+                        message: format!("a fill value of {} bytes has no room in the file", size),
                     });
                 }
-                memory::resize(&mut fill, element.size(), 0)?;
+                memory::resize(&mut fill, size, 0)?;
                 self.library.check(
                     H5Pget_fill_value(plist.get(), datatype.get(), fill.as_mut_ptr().cast()),
                     &self.place,
                 )?;
             }
         }
-        Ok(fill)
+        described.unpacked(fill)
     }
 
     /// From where addresses in the file count, if references to its strings can be followed on the direct path:
@@ -310,22 +318,24 @@ impl Description<'_> {
         Ok(follows.then_some(base))
     }
 
-    /// The bytes in the object header, of which there are less than 64 KiB.
-    fn compact(&self, datatype: &Id<'_>, shape: &[u64], size: usize) -> Result<Vec<u8>> {
+    /// The values in the object header, of which there are less than 64 KiB.
+    fn compact(&self, datatype: &Id<'_>, shape: &[u64], described: &Described) -> Result<Vec<u8>> {
         let dataset = self.opened.dataset.get();
-        // SAFETY: under the lock; an open dataset.
-        let stored = unsafe { H5Dget_storage_size(dataset) };
-        let bytes = shape.iter().try_fold(size as u64, |product, &extent| product.checked_mul(extent));
-        if bytes.is_none_or(|bytes| bytes > stored) {
-            return Err(self.too_short(stored));
-        }
-        let mut values: Vec<u8> = memory::zeros(to_len(stored)?)?;
-        // SAFETY: under the lock; the buffer holds all values in the type that they are stored in.
-        let status = unsafe {
-            H5Dread(dataset, datatype.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.as_mut_ptr().cast())
+        // SAFETY: under the lock; an open dataset and type.
+        let (held, size) = unsafe { (H5Dget_storage_size(dataset), H5Tget_size(datatype.get())) };
+        let count = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
+        let Some(count) =
+            count.filter(|count| count.checked_mul(size as u64).is_some_and(|bytes| bytes <= held))
+        else {
+            return Err(self.too_short(held));
         };
+        let (datatype, size) = described.read_as(datatype.get(), &self.place)?;
+        let mut values: Vec<u8> = memory::zeros(to_len(count)?.saturating_mul(size))?;
+        // SAFETY: under the lock; the buffer holds all values in the type that they are read in.
+        let status =
+            unsafe { H5Dread(dataset, datatype, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.as_mut_ptr().cast()) };
         self.library.check(status, &self.place)?;
-        Ok(values)
+        described.unpacked(values)
     }
 
     fn contiguous(&self, shape: &[u64], size: usize) -> Result<Layout> {

@@ -18,18 +18,55 @@ use super::Library;
 use super::id::Id;
 use crate::element::{ElementType, Kind, Order, Padding};
 use crate::error::{Error, Place, Result};
+use crate::memory;
+use crate::packed::{Number, Packed};
 
 /// What the values of a dataset are.
 pub(super) struct Described {
-    /// What a decoded value is.
+    /// What a value is.
     pub(super) element: ElementType,
-    /// Why the bytes in the file are not that already; `None` when they are.
-    pub(super) conversion: Option<String>,
+    /// How the file has it.
+    pub(super) stored: Stored,
+}
+
+/// How the file has values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// As the element type says.
+    AsElement,
+    /// As numbers to be unpacked to the element type.
+    Packed(Packed),
+    /// In a way that only libhdf5 knows, which is this one.
+    ForLibrary(String),
 }
 
 impl Described {
+    /// The type to read values as, of which the stored one is `stored`, and the bytes of such a value. Packed numbers stay
+    /// packed: libhdf5's conversion of some is wrong (of those whose bytes are in the other order and that have
+    /// no bits below them, it swaps the bytes and takes no notice of the precision), and slow of all.
+    pub(super) fn read_as(&self, stored: hid_t, place: &Place) -> Result<(hid_t, usize)> {
+        match self.stored {
+            Stored::AsElement => Ok((stored, self.element.size())),
+            Stored::Packed(packed) => Ok((stored, packed.size())),
+            Stored::ForLibrary(_) => memory_type(self.element)
+                .map(|native| (native, self.element.size()))
+                .ok_or_else(|| Error::Internal(format!("{place}: no native type for {}", self.element))),
+        }
+    }
+
+    /// Values that were read so, as the element type has them.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(super) fn unpacked(&self, values: Vec<u8>) -> Result<Vec<u8>> {
+        let Stored::Packed(packed) = self.stored else { return Ok(values) };
+        let mut unpacked = memory::zeros((values.len() / packed.size()).saturating_mul(self.element.size()))?;
+        packed.unpack(&values, self.element, &mut unpacked);
+        Ok(unpacked)
+    }
+
     fn as_stored(element: ElementType) -> Self {
-        Self { element, conversion: None }
+        Self { element, stored: Stored::AsElement }
     }
 }
 
@@ -64,7 +101,7 @@ pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> R
         // SAFETY: as above.
         H5T_class_t::H5T_STRING if unsafe { H5Tis_variable_str(id) } > 0 => Ok(Described {
             element: ElementType::STRING,
-            conversion: Some("strings of variable length".into()),
+            stored: Stored::ForLibrary("strings of variable length".into()),
         }),
         H5T_class_t::H5T_STRING => {
             // SAFETY: as above.
@@ -89,7 +126,7 @@ pub(super) fn describe(library: &Library, datatype: &Id<'_>, place: &Place) -> R
 /// Complex numbers whose parts are of this type.
 fn complex_of(library: &Library, part: &Id<'_>, size: usize, place: &Place) -> Option<ElementType> {
     let described = describe(library, part, place).ok()?;
-    let is_part = described.conversion.is_none()
+    let is_part = described.stored == Stored::AsElement
         && described.element.kind() == Kind::Float
         && described.element.size() * 2 == size;
     let order = if described.element.is_little_endian() { Order::Little } else { Order::Big };
@@ -128,6 +165,10 @@ fn order(id: hid_t, size: usize) -> Option<Order> {
     }
 }
 
+fn stored(packed: Option<Packed>, otherwise: impl FnOnce() -> String) -> Stored {
+    packed.map_or_else(|| Stored::ForLibrary(otherwise()), Stored::Packed)
+}
+
 fn integer(id: hid_t, class: H5T_class_t, size: usize, place: &Place) -> Result<Described> {
     // SAFETY: under the lock; an open datatype.
     let (precision, offset) = unsafe { (H5Tget_precision(id), H5Tget_offset(id)) };
@@ -140,9 +181,13 @@ fn integer(id: hid_t, class: H5T_class_t, size: usize, place: &Place) -> Result<
             return Ok(Described::as_stored(element));
         }
     }
-    let conversion = Some(format!("integers of {precision} bits in {size} bytes"));
+    let packed = order(id, size).and_then(|order| {
+        let offset = usize::try_from(offset).ok()?;
+        Packed::new(size, order, Number::Integer { offset, precision, signed })
+    });
+    let stored = stored(packed, || format!("integers of {precision} bits in {size} bytes"));
     ElementType::new(kind, size.next_power_of_two(), Order::NATIVE)
-        .map(|element| Described { element, conversion })
+        .map(|element| Described { element, stored })
         .ok_or_else(|| Error::ElementType(format!("{place} holds integers of {size} bytes")))
 }
 
@@ -181,7 +226,13 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
             return Ok(Described::as_stored(element));
         }
     }
-    let conversion = Some(format!("floats of {exponent_bits} exponent and {mantissa_bits} mantissa bits"));
+    let packed = order(id, size).filter(|_| norm == H5T_norm_t::H5T_NORM_IMPLIED).and_then(|order| {
+        let (exponent, mantissa) = ((exponent, exponent_bits), (mantissa, mantissa_bits));
+        let bias = i64::try_from(bias).ok()?;
+        Packed::new(size, order, Number::Float { sign, exponent, mantissa, bias })
+    });
+    let stored =
+        stored(packed, || format!("floats of {exponent_bits} exponent and {mantissa_bits} mantissa bits"));
     // The first of numpy's floats that is no narrower and holds all values, as h5py chooses (`TypeFloatID`): its size,
     // bits of the mantissa, and exponents.
     let (least, most) = (1 - bias as i64, (1i64 << exponent_bits.min(32)) - bias as i64 - 1);
@@ -196,7 +247,7 @@ fn float(id: hid_t, size: usize, place: &Place) -> Result<Described> {
     };
     // As h5py does: wider, in the byte order of the file.
     ElementType::new(Kind::Float, wide_enough, order(id, size).unwrap_or(Order::NATIVE))
-        .map(|element| Described { element, conversion })
+        .map(|element| Described { element, stored })
         .ok_or_else(|| Error::ElementType(format!("{place} holds floats of {size} bytes")))
 }
 
@@ -229,7 +280,7 @@ pub(super) fn is_enumeration(datatype: &Id<'_>, element: ElementType) -> bool {
 
 /// Whether an enumeration is what h5py stores booleans as: FALSE = 0, TRUE = 1 in a signed byte.
 fn is_boolean(id: hid_t, base: &Described) -> bool {
-    if base.conversion.is_some() || base.element.size() != 1 || base.element.kind() != Kind::Int {
+    if base.stored != Stored::AsElement || base.element.size() != 1 || base.element.kind() != Kind::Int {
         return false;
     }
     let mut members: Vec<(String, i8)> = member_names(id)

@@ -44,7 +44,7 @@ pub use index::{RawChunk, chunk_index, raw_chunks};
 pub(crate) use library::{Library, hold};
 pub use location::Location;
 pub use others::source_paths;
-pub use read::{Reader, convert};
+pub use read::{Pick, Reader, Region, convert};
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;
