@@ -4,6 +4,7 @@
 """
 
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, final
 
@@ -33,6 +34,7 @@ __all__ = [
     "OPTIMISED",
     "Snapshot",
     "SparseMatrix",
+    "Writer",
     "add_plugins",
     "after_fork",
     "attributes",
@@ -166,3 +168,118 @@ class SparseMatrix:
         out: _Array,
         progress: Callable[[int, int], object] | None,
     ) -> bool: ...
+
+# What an attribute or a small dataset holds: ("null", dtype); ("array", dtype, whether strings are UTF-8, shape, bytes
+# in the order of rows); ("strings", whether they are UTF-8, shape, a string of variable length for each element). A
+# scalar has the shape ().
+_Value: TypeAlias = (
+    tuple[str, str] | tuple[str, str, bool, Sequence[int], bytes] | tuple[str, bool, Sequence[int], Sequence[bytes]]
+)
+
+@final
+class Writer:
+    """A new version of a file, whole or not at all.
+
+    Everything is made in a temporary file beside the target. ``finish`` checks it and puts it in the target's place; if
+    that is not called, or after ``discard``, nothing is left of it. After a call that fails there is nothing to finish.
+    Names of objects are paths from the root group; groups on the way are made.
+    """
+
+    def __new__(
+        cls,
+        path: _Path,
+        mode: str,
+        user_block_size: int = 0,
+        user_block: bytes | None = None,
+        page_size: int | None = None,
+    ) -> Writer:
+        """Begin.
+
+        Args:
+            path: The target; of a symbolic link, the file that it leads to.
+            mode: What becomes of a file that is there: "x", it is an error; "w", it is replaced; "a", it is kept and
+                added to.
+            user_block_size: Bytes before HDF5's own: 0, or a power of two from 512 on.
+            user_block: What stands in them; zeros follow, or are all that does.
+            page_size: Bytes of a page, if the file is to have pages (``H5F_FSPACE_STRATEGY_PAGE``).
+
+        Raises:
+            BlockingIOError: If another writer is at work on it.
+            FileExistsError: If it is there and should not be.
+            OSError: What the system says; for "a", if it is not one of HDF5's.
+        """
+
+    @property
+    def target(self) -> pathlib.Path: ...
+    def kind(self, name: bytes) -> str | None:
+        """What is of this name: "group", "dataset", "other"; None if nothing is."""
+
+    def create_group(self, name: bytes) -> None: ...
+    def delete(self, name: bytes) -> None:
+        """Take the link of this name away; its space in the file is not given back."""
+
+    def write_attribute(self, object: bytes, name: bytes, described: _Value) -> None:
+        """Write an attribute, in place of one of the same name. ``b"/"`` is the file's root group."""
+
+    def write_dataset(self, name: bytes, described: _Value) -> None:
+        """Make a dataset in one piece, not compressed, with its values, which should be few."""
+
+    def create_dataset(
+        self,
+        name: bytes,
+        shape: Sequence[int],
+        dtype: str,
+        chunks: Sequence[int],
+        maxshape: Sequence[int | None] | None = None,
+        compression: str | None = None,
+        level: int | None = None,
+        shuffle: bool = True,
+        fill: bytes | None = None,
+        utf8: bool = True,
+        memory: int | None = None,
+    ) -> int:
+        """Make a dataset of chunks with one axis at least.
+
+        Args:
+            name: Its path.
+            shape: Extent of each axis.
+            dtype: numpy's code for the elements in the file.
+            chunks: Shape of a chunk.
+            maxshape: Maximum extents, None for an axis without one; ``shape`` if not given.
+            compression: "gzip" or None.
+            level: Of the compression; None for what is usual.
+            shuffle: Whether bytes are shuffled first, if they are compressed.
+            fill: Bytes of the value of elements that are not written; zero if not given.
+            utf8: Whether strings of one length are UTF-8.
+            memory: Bytes of incomplete chunks that may wait in memory; 64 MiB if not given.
+
+        Returns:
+            Its number, for ``write_block``, ``append`` and ``shape``.
+
+        Raises:
+            FileExistsError: If there is something of this name.
+            ValueError: For chunks or a compression that cannot be.
+        """
+
+    def write_block(self, dataset: int, start: Sequence[int], block: _Array) -> None:
+        """Write a block, whose first element is at ``start``, in any order of blocks. Its dtype is the dataset's."""
+
+    def append(self, dataset: int, block: _Array) -> None:
+        """Write a block behind the last index of the first axis, which grows by that."""
+
+    def shape(self, dataset: int) -> tuple[int, ...]: ...
+    def set_scale(self, dataset: bytes, name: bytes) -> None:
+        """Make a dataset a dimension scale (``H5DSset_scale``)."""
+
+    def attach_scales(self, dataset: bytes, rank: int, scales: Sequence[tuple[int, bytes]]) -> None:
+        """Attach scales to axes of a dataset of ``rank`` axes, all that it is to have (``H5DSattach_scale``)."""
+
+    def finish(self) -> None:
+        """Check what was written, and put it in the target's place.
+
+        Raises:
+            OSError: If that cannot be done. Then the target is what it was.
+        """
+
+    def discard(self) -> None:
+        """Give it up. The target is what it was."""

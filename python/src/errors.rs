@@ -21,6 +21,10 @@ pub(crate) fn raise(error: Error) -> PyErr {
         | Error::Locked { .. }
         | Error::Unreadable { .. }
         | Error::Damaged { .. }
+        | Error::Writing { .. }
+        | Error::Unwritable { .. }
+        | Error::Exists { .. }
+        | Error::Occupied { .. }
         | Error::Changing { .. }
         | Error::Changed { .. } => PyOSError::new_err(message),
         Error::NotFound { .. } => PyKeyError::new_err(message),

@@ -14,6 +14,7 @@ mod reduce;
 mod request;
 mod selection;
 mod snapshot;
+mod write;
 
 use std::path::PathBuf;
 
@@ -335,6 +336,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::snapshot::{Snapshot, bind_snapshot, current_snapshot};
+
+    #[pymodule_export]
+    use crate::write::Writer;
 
     #[pymodule_export]
     use super::{

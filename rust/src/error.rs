@@ -53,6 +53,11 @@ impl Place {
 const NO_ENTRY: i32 = 2;
 const NO_ACCESS: i32 = 13;
 const IS_DIRECTORY: i32 = 21;
+/// `EEXIST`, the same number everywhere.
+const EXISTING: i32 = 17;
+
+const EXISTS: &str = "it exists already, and is only replaced when that is asked for";
+const OCCUPIED: &str = "another writer is making a new version of it; try again when that is done";
 
 /// The number that C's `errno` has for an error of the operating system.
 fn errno(source: &std::io::Error) -> Option<i32> {
@@ -116,6 +121,34 @@ pub enum Error {
         place: Place,
         /// What is the matter with them.
         message: String,
+    },
+    /// The operating system refused to write.
+    #[error("cannot write {place}: {source}")]
+    Writing {
+        /// What was being written.
+        place: Place,
+        /// The operating system's own error.
+        source: std::io::Error,
+    },
+    /// libhdf5 refused to write, or what was written is not what is in the file.
+    #[error("cannot write {place}: {message}")]
+    Unwritable {
+        /// What was being written.
+        place: Place,
+        /// What is the matter.
+        message: String,
+    },
+    /// There is something already, which was not to be replaced.
+    #[error("{place}: {}", EXISTS)]
+    Exists {
+        /// What there is.
+        place: Place,
+    },
+    /// Another writer is making a new version of the file.
+    #[error("cannot write {place}: {}", OCCUPIED)]
+    Occupied {
+        /// The file.
+        place: Place,
     },
     /// The file changed while it was being read, again and again.
     #[error("{place} kept changing while it was being read; try again when nothing writes to it")]
@@ -195,11 +228,13 @@ impl Error {
     pub fn system(&self) -> Option<(i32, String, &Path)> {
         match self {
             Self::FileNotFound(path) => Some((NO_ENTRY, "No such file or directory".into(), path)),
-            Self::Io { place, source } => {
+            Self::Io { place, source } | Self::Writing { place, source } => {
                 Some((errno(source)?, format!("{}{}", plain(source), place.inside()), &place.file))
             }
             Self::IsDirectory { place, message } => Some((IS_DIRECTORY, message.clone(), &place.file)),
             Self::Locked { place, source } => Some((errno(source)?, self.locked(), &place.file)),
+            Self::Exists { place } => Some((EXISTING, format!("{EXISTS}{}", place.inside()), &place.file)),
+            Self::Occupied { place } => Some((libc::EAGAIN, OCCUPIED.into(), &place.file)),
             _ => None,
         }
     }

@@ -55,6 +55,7 @@ pub mod dense;
 pub mod product;
 pub mod reduce;
 pub mod sparse;
+pub mod write;
 // The two modules with unsafe code: calls of a C library, and writes by many threads to one array.
 #[allow(unsafe_code)]
 mod hdf5;

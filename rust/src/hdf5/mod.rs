@@ -7,6 +7,7 @@
 mod access;
 mod attributes;
 mod contents;
+mod create;
 mod describe;
 mod element;
 mod filters;
@@ -38,6 +39,7 @@ use hdf5_metno_sys::h5p::{
 pub use access::{elsewhere, only_this, only_this_file};
 pub use attributes::attributes;
 pub use contents::{field, members, object};
+pub(crate) use create::{Chunked, Definition, Draft};
 pub use describe::{Found, describe, describe_missing, facts};
 pub use filters::{add_plugins, has_plugin, provide};
 pub use index::{RawChunk, chunk_index, raw_chunks};
@@ -344,8 +346,12 @@ impl Manner {
 fn may_be_unlocked(errno: i32) -> bool {
     let source = std::io::Error::from_raw_os_error(errno);
     let without_locks = errno == NO_LOCKS || source.kind() == std::io::ErrorKind::Unsupported;
-    without_locks
-        || std::env::var_os("HDF5_USE_FILE_LOCKING").is_some_and(|value| value == "FALSE" || value == "0")
+    without_locks || locks_are_off()
+}
+
+/// Whether the user wants no file to be locked.
+pub(crate) fn locks_are_off() -> bool {
+    std::env::var_os("HDF5_USE_FILE_LOCKING").is_some_and(|value| value == "FALSE" || value == "0")
 }
 
 /// `ENOLCK`: a file system of the network does not lock.
