@@ -132,6 +132,7 @@ MATRICES = ("dense", "csc", "csr", "as_sparse", "dual", "tree", "sparse_tree", "
 SPARSE = ("csc", "csr", "dual", "sparse_tree")
 EVERY = (*MATRICES, "names", "reshaped")
 NUMBERS = (*MATRICES, "reshaped")
+UNMASKED = tuple(kind for kind in NUMBERS if kind != "masked")
 FACTORS = tuple(kind for kind in MATRICES if kind != "masked")
 
 Recipe = tuple[tuple[str, ...], Callable[[Any], Any]]
@@ -238,11 +239,21 @@ FUNCTIONS: dict[str, Recipe] = {
 }
 
 
+def beside() -> Path:
+    """A file in the folder of the test, which writes no other one."""
+    return Path(os.environ["PYTEST_WRITES_TO"])
+
+
 def opened(make: Callable[[Path], Any]) -> Callable[[Path], Any]:
     """An opener, with all that it says; and the names are read with it, as one operation."""
     return one_state(lambda path: [str(make(path).dtype), make(path).shape])
 
 
+WRITERS: dict[str, Recipe] = {
+    "write_array": (UNMASKED, lambda x: filebackedarray.write_array(x, beside(), "x", overwrite=True)),
+    "write_sparse": (FACTORS, lambda x: filebackedarray.write_sparse(x, beside(), "x", overwrite=True)),
+    "realize": (UNMASKED, lambda x: filebackedarray.realize(x)),
+}
 OPENERS: dict[str, Callable[[Path], Any]] = {
     "open_array": opened(lambda path: filebackedarray.open_array(path, "csc")),
     "Hdf5DenseArray": opened(lambda path: filebackedarray.Hdf5DenseArray(path, "names")),
@@ -307,6 +318,14 @@ def requests(recipes: dict[str, Recipe]) -> Iterator[Any]:
 
 @pytest.mark.parametrize(("kind", "run"), requests({**METHODS, **GENERICS, **FUNCTIONS}))
 def test_an_operation_is_of_one_state(switch: Switch, kind: str, run: Callable[[Any], Any]) -> None:
+    try_all(switch, lambda: arrays(switch.path)[kind], run)
+
+
+@pytest.mark.parametrize(("kind", "run"), requests(WRITERS))
+def test_what_is_written_is_of_one_state(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, run: Callable[[Any], Any]
+) -> None:
+    monkeypatch.setenv("PYTEST_WRITES_TO", str(tmp_path / "written.h5"))
     try_all(switch, lambda: arrays(switch.path)[kind], run)
 
 
@@ -378,7 +397,7 @@ NO_REQUEST = {
 OPEN_NOTHING = {
     *("__version__", "accelerate", "decelerate", "limit_threads", "FileBackedArray"),
     *("get_memory_budget", "set_memory_budget", "get_num_threads", "set_num_threads", "set_cache_budget"),
-    *("QualityControl", "Statistics"),
+    *("QualityControl", "Statistics", "DenseSink", "SparseSink"),
 }
 
 
@@ -408,7 +427,7 @@ def test_no_method_escapes() -> None:
 
 def test_no_function_escapes() -> None:
     for name in filebackedarray.__all__:
-        known = name in FUNCTIONS or name in OPENERS or name in OPEN_NOTHING or name in public_classes()
+        known = name in {*FUNCTIONS, *WRITERS, *OPENERS, *OPEN_NOTHING, *public_classes()}
         assert known, f"{name} has no recipe here"
         if name in FUNCTIONS or name == "open_array":
             assert hasattr(getattr(filebackedarray, name), "__wrapped__"), f"{name} is no operation"
@@ -426,7 +445,16 @@ def test_no_generic_escapes() -> None:
 
 def test_no_request_escapes() -> None:
     # What else the engine has is about threads, caches and snapshots.
-    others = {"OPTIMISED", "Snapshot", "SparseMatrix", "after_fork", "before_fork", "bind_snapshot", "current_snapshot"}
+    others = {
+        "OPTIMISED",
+        "Snapshot",
+        "SparseMatrix",
+        "Writer",
+        "after_fork",
+        "before_fork",
+        "bind_snapshot",
+        "current_snapshot",
+    }
     others |= {
         "available_memory",
         "memory_limit",

@@ -16,6 +16,9 @@ from ._openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._products import as_linear_operator
 from ._summarize import QualityControl, Statistics, quality_control, summarize
 from ._threads import get_num_threads, limit_threads, set_cache_budget, set_num_threads
+from ._write.dense import DenseSink, write_array
+from ._write.realize import realize
+from ._write.sparse import SparseSink, write_sparse
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrix, Hdf5DualSparseMatrixSeed
@@ -32,6 +35,7 @@ for _folder in (_plugins and _plugins.submodule_search_locations) or ():
     _core.add_plugins(_Path(_folder) / "plugins")
 
 __all__ = [
+    "DenseSink",
     "FileBackedArray",
     "H5adMatrix",
     "Hdf5CompressedSparseMatrix",
@@ -44,6 +48,7 @@ __all__ = [
     "QualityControl",
     "ReshapedHdf5Array",
     "ReshapedHdf5ArraySeed",
+    "SparseSink",
     "Statistics",
     "TenxMatrix",
     "__version__",
@@ -55,11 +60,14 @@ __all__ = [
     "limit_threads",
     "open_array",
     "quality_control",
+    "realize",
     "set_cache_budget",
     "set_memory_budget",
     "set_num_threads",
     "summarize",
     "to_anndata",
+    "write_array",
+    "write_sparse",
 ]
 
 if not _core.OPTIMISED:

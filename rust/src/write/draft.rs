@@ -113,7 +113,7 @@ impl Temporary {
         // Where others write by HDF5, they have a lock that keeps this one out. Systems without locks have none.
         match from.try_lock_shared() {
             Err(TryLockError::WouldBlock) if !crate::hdf5::locks_are_off() => {
-                let source = io::ErrorKind::WouldBlock.into();
+                let source = io::Error::from_raw_os_error(libc::EWOULDBLOCK);
                 return Err(Error::Locked { place, source });
             }
             _ => {}

@@ -1,0 +1,1 @@
+"""Writing arrays to HDF5 files, whole or not at all."""
