@@ -75,6 +75,12 @@ fn read_dense(
     request::run(py, move |control| dense::read(&path, name, &selection, target, out.bytes(), control))
 }
 
+/// Shape of the blocks in which a dataset is read: its chunks, if it has any.
+#[pyfunction]
+fn read_blocks<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, request::run(py, |_| dense::blocks(&path, name))?)
+}
+
 /// Statistics of a selection, of all views in one sweep.
 #[pyfunction]
 #[pyo3(signature = (path, name, selection, dtype, views, skip_nan, progress=None))]
@@ -335,6 +341,9 @@ mod _core {
     use crate::contents::{attributes, describe, members, read_field};
 
     #[pymodule_export]
+    use crate::reduce::{Folded, Sweep};
+
+    #[pymodule_export]
     use crate::snapshot::{Snapshot, bind_snapshot, current_snapshot};
 
     #[pymodule_export]
@@ -344,7 +353,7 @@ mod _core {
     use super::{
         SparseMatrix, add_plugins, after_fork, available_memory, before_fork, check_dense, confine, facts,
         file_of, get_num_threads, inspect, limit_threads, memory_limit, multiply_dense, only_this_file,
-        read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        read_blocks, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
     };
 
     /// numpy's functions are looked up here, while the package is imported: later, a signal in the midst of that would be a

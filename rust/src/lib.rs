@@ -63,6 +63,7 @@ mod hdf5;
 mod scatter;
 
 pub use cache::set_budget as set_cache_budget;
+pub use chunks::Grid;
 pub use confine::{Confined, confine};
 pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks, Virtual};
 pub use element::{ElementType, Kind, Order, Padding};
@@ -72,6 +73,7 @@ pub use identity::{Identity, Stamp};
 pub use mapping::{Definition, Mapping, Selected, Slab};
 pub use memory::{available as available_memory, limit as memory_limit};
 pub use object::{Attribute, Field, Kind as ObjectKind, Member, Object, Values};
+pub use plan::PerAxis;
 pub use pool::{Control, THREADS_VARIABLE, limit_threads, num_threads, set_num_threads};
 pub use selection::Axis;
 pub use snapshot::{Content, Snapshot, bind_snapshot, current_snapshot};

@@ -790,11 +790,6 @@ impl ChunkReader<'_> {
         Sweep { reader: self, plan, keeps_parts, shares_last: false }
     }
 
-    /// Bytes of a decoded chunk.
-    pub(crate) fn chunk_bytes(&self) -> usize {
-        self.chunk_bytes
-    }
-
     /// Decodes the one chunk of a plan, a part of one with so many jobs.
     pub(crate) fn part_of_plan<'s>(
         &'s self,

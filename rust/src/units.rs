@@ -41,9 +41,10 @@ impl Band {
 }
 
 impl Units {
-    /// Units of as many chunks as come to `bytes` when they are decoded, at least one, along the axes in this order.
-    pub(crate) fn new(plan: &Plan, chunk_bytes: usize, bytes: usize, order: PerAxis<usize>) -> Self {
-        let mut room = (bytes / chunk_bytes.max(1)).max(1) as u64;
+    /// Units of as many chunks as have `elements` elements, at least one, along the axes in this order.
+    pub(crate) fn new(plan: &Plan, elements: usize, order: PerAxis<usize>) -> Self {
+        let chunk = plan.grid().chunk().iter().fold(1u64, |product, &len| product.saturating_mul(len));
+        let mut room = (elements as u64 / chunk.max(1)).max(1);
         let touched = per_axis((0..plan.lens().len()).map(|axis| plan.touched(axis)));
         let mut chunks = PerAxis::from_elem(1, touched.len());
         for &axis in &order {
@@ -115,9 +116,8 @@ pub(crate) struct Worker {
     block: Vec<u64>,
 }
 
-/// Reads a unit, each of its chunks once, and calls `take` with blocks of its elements, converted by `kernel`,
-/// and with each block's box of the selection. A block has all of the unit; where that is more than so many elements,
-/// positions of one axis, and all of those after it.
+/// Reads a unit, each of its chunks once, and calls `take` with its [`slabs`] of `most` elements, converted by `kernel`, and
+/// with each one's box of the selection.
 pub(crate) fn read(
     reader: &ChunkReader<'_>,
     (plan, selection): (&Plan, &[Axis]),
@@ -142,7 +142,7 @@ pub(crate) fn read(
     if reader.is_unwritten(&unit_plan) {
         let value = room_for(room, 1, kernel)?;
         kernel.convert(&reader.dataset().fill_value()?, value);
-        take(unit, Block::Same(value));
+        slabs(unit, most).for_each(|block| take(&block, Block::Same(value)));
         return Ok(());
     }
     let sweep = reader.part_of_sweep(&unit_plan, plan.jobs());
@@ -152,7 +152,11 @@ pub(crate) fn read(
         for number in 0..unit_plan.jobs() {
             sweep.copy(number, &output, chunks)?;
         }
-        take(unit, Block::Values(output.finish()?));
+        let bytes = output.finish()?;
+        for (block, range) in cut(unit, most) {
+            let bytes = &bytes[range.start * kernel.target_size()..range.end * kernel.target_size()];
+            take(&block, Block::Values(bytes));
+        }
         return Ok(());
     }
     let job = unit_plan.job(0);
@@ -177,8 +181,9 @@ fn room_for(room: &mut Vec<u64>, count: usize, kernel: Kernel) -> Result<&mut [u
     Ok(&mut bytemuck::cast_slice_mut(room)[..bytes])
 }
 
-/// Cuts a box into boxes of so many elements at most, each of which has whole axes after one of which it has a part.
-fn slabs(whole: &Region, most: usize) -> impl Iterator<Item = Region> {
+/// Cuts a box into boxes of `most` elements at most, each of which has whole axes after one of which it has a part. They
+/// follow each other in C order, and are what is folded at once, whoever has made the values.
+pub(crate) fn slabs(whole: &Region, most: usize) -> impl Iterator<Item = Region> + use<> {
     // The first axis all of whose followers are few enough together.
     let mut inner = 1;
     let mut axis = whole.len().saturating_sub(1);
@@ -186,7 +191,7 @@ fn slabs(whole: &Region, most: usize) -> impl Iterator<Item = Region> {
         inner *= whole[axis].len();
         axis -= 1;
     }
-    let step = (most / inner).max(1);
+    let (whole, step) = (whole.clone(), (most / inner).max(1));
     let outer: usize = whole[..axis].iter().map(Range::len).product();
     let parts = whole.get(axis).map_or(1, |range| range.len().div_ceil(step));
     (0..outer * parts).map(move |number| {
@@ -205,6 +210,15 @@ fn slabs(whole: &Region, most: usize) -> impl Iterator<Item = Region> {
     })
 }
 
+/// The same, each with where its elements are among those of the box in C order, which follow each other.
+pub(crate) fn cut(whole: &Region, most: usize) -> impl Iterator<Item = (Region, Range<usize>)> {
+    slabs(whole, most).scan(0, |end, slab| {
+        let start = *end;
+        *end += slab.iter().map(Range::len).product::<usize>();
+        Some((slab, start..*end))
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -218,7 +232,7 @@ mod tests {
         #[test]
         fn units_are_a_partition(
             axes in prop::collection::vec((1u64..20, 1u64..8, prop::collection::btree_set(0u64..20, 0..20)), 1..4),
-            bytes in 1usize..400,
+            elements in 1usize..400,
             reversed in any::<bool>(),
         ) {
             let shape: Vec<u64> = axes.iter().map(|axis| axis.0).collect();
@@ -234,7 +248,7 @@ mod tests {
             if reversed {
                 order.reverse();
             }
-            let units = Units::new(&plan, chunk.iter().product::<u64>() as usize, bytes, order);
+            let units = Units::new(&plan, elements, order);
             let (all, mut chunks) = (units.band(None), std::collections::HashSet::new());
             let mut seen = vec![0; plan.count()];
             for number in 0..all.len() {

@@ -54,6 +54,14 @@ pub fn read_path(path: &Path, name: &[u8]) -> Result<String> {
     })
 }
 
+/// Shape of the blocks in which the dataset `name` of the file at `path` is read: its chunks, if it has any.
+///
+/// # Errors
+/// As [`read`].
+pub fn blocks(path: &Path, name: &[u8]) -> Result<Vec<u64>> {
+    Request::run(path, |request| Ok(memory::copy(request.reader(name)?.grid().chunk())?))
+}
+
 /// Reads a selection of a dataset into `out`, a C-contiguous array of the selection's shape whose elements
 /// are of type `target`.
 ///

@@ -8,9 +8,10 @@ use std::path::Path;
 use crate::element::ElementType;
 use crate::error::Result;
 use crate::memory;
-use crate::plan::{PerAxis, Plan, per_axis};
+use crate::plan::{Plan, per_axis};
 use crate::pool::{self, Control};
 use crate::reader::{ChunkReader, Request};
+use crate::reduce::blocks::{self, BLOCK_ELEMENTS};
 use crate::reduce::cells::{Cells, Counts, Part, PerCell, merge_part};
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
@@ -18,13 +19,6 @@ use crate::reduce::{Statistics, Use, View, check_element, with_number};
 use crate::scatter::Kernel;
 use crate::selection::Axis;
 use crate::units::{self, Band, Region, Units, Worker};
-
-/// Bytes of decoded chunks that a unit goes through, unless a single chunk is larger: what fits into a processor's own
-/// cache.
-const UNIT_BYTES: usize = if crate::SMALL { 256 } else { 1 << 20 };
-
-/// Elements of a chunk that are looked at at once.
-const BLOCK_ELEMENTS: usize = if crate::SMALL { 16 } else { 1 << 18 };
 
 /// Bytes of cells that there are at a time, unless there are several results or a chunk's cells are more.
 const BAND_BYTES: usize = if crate::SMALL { 256 } else { 32 << 20 };
@@ -53,7 +47,7 @@ pub fn reduce(
             Kernel::new(reader.dataset().element, target).map_err(|error| error.at(reader.place()))?;
         let plan = Plan::new(reader.grid().clone(), selection).map_err(|error| error.at(reader.place()))?;
         views.iter().try_for_each(|view| view.check(plan.lens()))?;
-        let sweep = Sweep { reader: &reader, plan: &plan, selection, kernel, views, skips_nan };
+        let sweep = Sweep { reader: &reader, plan: &plan, selection, kernel, target, views, skips_nan };
         macro_rules! run {
             ($t:ty) => {
                 sweep.run::<$t>(control)
@@ -69,6 +63,7 @@ struct Sweep<'a> {
     plan: &'a Plan,
     selection: &'a [Axis],
     kernel: Kernel,
+    target: ElementType,
     views: &'a [View],
     skips_nan: bool,
 }
@@ -76,12 +71,12 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     fn run<T: Number>(&self, control: &Control<'_>) -> Result<Vec<Statistics>> {
         let lens = self.plan.lens();
-        let counts = Counts { present: self.skips_nan, stored: false };
+        let counts = Counts { skips_nan: self.skips_nan, present: self.skips_nan, stored: false };
         let mut results = memory::with_capacity(self.views.len())?;
         for view in self.views {
             results.push(Statistics::new::<T>(&view.lens(lens), view.wanted)?);
         }
-        let units = Units::new(self.plan, self.reader.chunk_bytes(), UNIT_BYTES, self.order());
+        let units = blocks::units(self.plan, self.target, self.views, None);
         let work = control.work();
         work.expect(units.band(None).len() as u64);
         for band in self.bands::<T>(&units, counts)? {
@@ -105,20 +100,11 @@ impl Sweep<'_> {
             order.finish(band.len())?;
             for ((view, cells), result) in self.views.iter().zip(totals).zip(&mut results) {
                 let sizes = PerCell::of_view(view, lens)?;
-                let origin = kept(view, span.iter().map(|range| range.start));
-                cells.finish(&sizes, self.skips_nan, &origin, result);
+                let origin = view.kept(span.iter().map(|range| range.start));
+                cells.finish(&sizes, &origin, result);
             }
         }
         Ok(results)
-    }
-
-    /// Along which axes units follow each other: first those that are not kept by the first view, so that neighbours are
-    /// merged into the same cells.
-    fn order(&self) -> PerAxis<usize> {
-        let is_kept = |axis: &usize| self.views.first().is_some_and(|view| view.axes[*axis] == Use::Keep);
-        let (kept, reduced): (PerAxis<usize>, PerAxis<usize>) =
-            (0..self.selection.len()).rev().partition(is_kept);
-        per_axis(reduced.into_iter().chain(kept))
     }
 
     /// Cuts the units into bands, which are done one after another so that there are not too many cells at a time. Only an
@@ -149,34 +135,11 @@ impl Sweep<'_> {
         counts: Counts,
         worker: &mut Worker,
     ) -> Result<Part<T>> {
-        let lens = per_axis(unit.iter().map(Range::len));
-        let mut part: Part<T> = memory::with_capacity(self.views.len())?;
-        for view in self.views {
-            let origin = kept(view, unit.iter().zip(band).map(|(unit, band)| unit.start - band.start));
-            part.push((origin, Cells::new(&view.lens(&lens), view.wanted, counts)?));
-        }
+        let mut part = blocks::part(self.views, unit, band, counts)?;
         let read = (self.plan, self.selection);
         units::read(self.reader, read, unit, self.kernel, BLOCK_ELEMENTS, worker, |block, elements| {
-            let lens = per_axis(block.iter().map(Range::len));
-            let origin = per_axis(block.iter().map(|range| range.start));
-            for (view, (_, cells)) in self.views.iter().zip(&mut part) {
-                let inside = unit.iter().zip(block).map(|(unit, block)| block.start - unit.start);
-                let first = cells.place(&kept(view, inside));
-                let levels = view.levels(&origin, &lens);
-                match elements {
-                    units::Block::Values(bytes) => cells.take(&levels, first, bytemuck::cast_slice(bytes)),
-                    units::Block::Same(bytes) => {
-                        cells.take_same(&levels, first, bytemuck::pod_read_unaligned(bytes));
-                    }
-                }
-            }
+            blocks::take(self.views, &mut part, (unit, block), elements, &[]);
         })?;
         Ok(part)
     }
-}
-
-/// Indices along the axes of a selection as those of a view's cells.
-fn kept(view: &View, indices: impl Iterator<Item = usize>) -> PerAxis<usize> {
-    let axes = view.axes.iter().zip(indices);
-    per_axis(axes.map(|(usage, index)| if *usage == Use::Keep { index } else { 0 }))
 }

@@ -27,6 +27,8 @@ pub(crate) struct Cells<T: Number> {
     lens: PerAxis<usize>,
     /// There are zeros that the file does not have.
     has_zeros: bool,
+    /// NaNs are left out.
+    skips_nan: bool,
     sum: Option<Vec<T::Total>>,
     spread: Option<Vec<Moments>>,
     extremes: Option<Vec<Bounds<T>>>,
@@ -35,10 +37,12 @@ pub(crate) struct Cells<T: Number> {
     stored: Option<Vec<u64>>,
 }
 
-/// Which counts a sweep cannot do without.
+/// Which values count, and which counts a sweep cannot do without.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
-    /// Values that are not NaN, since those are left out.
+    /// NaNs are left out.
+    pub(crate) skips_nan: bool,
+    /// Values that are not left out have to be counted, since some may be.
     pub(crate) present: bool,
     /// Values that the file has, since there are others that it does not have.
     pub(crate) stored: bool,
@@ -47,16 +51,17 @@ pub(crate) struct Counts {
 /// Applies a macro to each kind of cells: its field, and what folds it, which may have to leave NaNs out.
 macro_rules! for_each_kind {
     ($cells:expr, $apply:ident) => {
-        if $cells.present.is_some() {
+        if $cells.skips_nan {
             $apply!(sum, OfPresent<Sum>);
             $apply!(spread, OfPresent<Spread>);
+            $apply!(present, Present);
         } else {
             $apply!(sum, Sum);
             $apply!(spread, Spread);
+            $apply!(present, Stored);
         }
         $apply!(extremes, Extremes);
         $apply!(nonzero, Nonzero);
-        $apply!(present, Present);
         $apply!(stored, Stored);
     };
 }
@@ -71,6 +76,7 @@ impl<T: Number> Cells<T> {
         Ok(Self {
             lens: PerAxis::from_slice(lens),
             has_zeros: counts.stored,
+            skips_nan: counts.skips_nan,
             sum: filled(wanted.sum, <Sum as Fold<T>>::EMPTY, count)?,
             spread: filled(wanted.moments, <Spread as Fold<T>>::EMPTY, count)?,
             extremes: filled(wanted.extremes, <Extremes as Fold<T>>::EMPTY, count)?,
@@ -95,6 +101,11 @@ impl<T: Number> Cells<T> {
         if axis == 0 { (columns, 1) } else { (1, columns) }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lens.iter().product()
+    }
+
     /// The place of the cell with these indices.
     pub(crate) fn place(&self, indices: &[usize]) -> usize {
         self.lens.iter().zip(indices).fold(0, |place, (&len, &index)| place * len + index)
@@ -106,6 +117,24 @@ impl<T: Number> Cells<T> {
             ($field:ident, $fold:ty) => {
                 if let Some(cells) = &mut self.$field {
                     walk::<T, $fold>(levels, &mut cells[first..], values);
+                }
+            };
+        }
+        for_each_kind!(self, take);
+    }
+
+    /// The same of a block of which some values are missing: these are left out.
+    pub(crate) fn take_present(
+        &mut self,
+        levels: &[Level<'_>],
+        first: usize,
+        values: &[T],
+        missing: &[bool],
+    ) {
+        macro_rules! take {
+            ($field:ident, $fold:ty) => {
+                if let Some(cells) = &mut self.$field {
+                    walk_present::<T, $fold>(levels, &mut cells[first..], values, missing);
                 }
             };
         }
@@ -134,7 +163,7 @@ impl<T: Number> Cells<T> {
     pub(crate) fn scattered(&self, before: Scattered<T>) -> Result<Scattered<T>> {
         let Some(spread) = &self.spread else { return Ok(Scattered::Nothing) };
         let only = self.sum.is_none() && self.extremes.is_none() && self.nonzero.is_none();
-        if only && self.present.is_none() {
+        if only && !self.skips_nan {
             let mut cells = if let Scattered::Moments(cells) = before { cells } else { Vec::new() };
             memory::resize(&mut cells, spread.len(), T::Moments::EMPTY)?;
             return Ok(Scattered::Moments(cells));
@@ -153,7 +182,7 @@ impl<T: Number> Cells<T> {
         positions: &(impl Iterator<Item = usize> + Clone),
         values: &[T],
     ) {
-        let skips_nan = self.present.is_some();
+        let skips_nan = self.skips_nan;
         match scattered {
             Scattered::Nothing => self.scatter_by_kind(first, positions, values),
             Scattered::Moments(cells) => {
@@ -224,7 +253,7 @@ impl<T: Number> Cells<T> {
             all[place] += u64::from(nonzero);
         }
         // NaNs are among the others where they are not left out.
-        let left_out = if self.present.is_some() { u64::from(nans) } else { 0 };
+        let left_out = if self.skips_nan { u64::from(nans) } else { 0 };
         if let Some(present) = &mut self.present {
             present[place] += count;
         }
@@ -272,13 +301,7 @@ impl<T: Number> Cells<T> {
     /// Adds to each cell the zeros that a sparse matrix does not store, and writes what came of it to `statistics`, in
     /// which these cells begin at `origin`. `sizes` says how many values belong to a cell, stored or not, as the product
     /// of a number for each axis.
-    pub(crate) fn finish(
-        mut self,
-        sizes: &[PerCell],
-        skips_nan: bool,
-        origin: &[usize],
-        statistics: &mut Statistics,
-    ) {
+    pub(crate) fn finish(mut self, sizes: &[PerCell], origin: &[usize], statistics: &mut Statistics) {
         let lens = self.lens.clone();
         let shape: PerAxis<usize> = PerAxis::from_slice(&statistics.shape);
         let zero = T::zeroed();
@@ -301,7 +324,7 @@ impl<T: Number> Cells<T> {
                 };
                 let zeros = size.saturating_sub(stored);
                 let present = self.present.as_ref().map_or(stored, |present| present[cell].into());
-                statistics.count[place] = if skips_nan { present + zeros } else { size } as f64;
+                statistics.count[place] = if self.present.is_some() { present + zeros } else { size } as f64;
                 if let (Some(moments), Some([mean, lost, m2])) = (&mut self.spread, &mut statistics.moments) {
                     let moments = &mut moments[cell];
                     moments.merge(Moments { count: zeros as f64, ..Moments::default() });
@@ -312,7 +335,7 @@ impl<T: Number> Cells<T> {
                     if zeros > 0 {
                         <Extremes as Fold<T>>::one(bounds, zero);
                     }
-                    let is_nan = bounds.has_nan && !skips_nan;
+                    let is_nan = bounds.has_nan && !self.skips_nan;
                     let bytes = place * size_of::<T>()..(place + 1) * size_of::<T>();
                     let min_max = if is_nan { (T::NAN, T::NAN) } else { (bounds.min, bounds.max) };
                     min[bytes.clone()].copy_from_slice(bytemuck::bytes_of(&min_max.0));
@@ -332,6 +355,74 @@ impl<T: Number> Cells<T> {
                 }
             }
         });
+    }
+}
+
+impl<T: Number> Cells<T> {
+    /// Takes all values of which these are the statistics, which begin at `origin` of these cells.
+    ///
+    /// # Errors
+    /// [`Error::Structure`] when they do not fit, [`Error::OutOfMemory`].
+    pub(crate) fn take_statistics(&mut self, origin: &[usize], statistics: &Statistics) -> Result<()> {
+        let Statistics { shape, count, sum, total, moments, extremes, nonzero } = statistics;
+        let fits = shape.len() == self.lens.len()
+            && shape.iter().zip(origin).zip(&self.lens).all(|((len, start), all)| start + len <= *all);
+        let has = [
+            self.sum.is_some() == total.is_some() && total.is_some() >= sum.is_some(),
+            self.spread.is_some() == moments.is_some(),
+            self.extremes.is_some() == extremes.is_some(),
+            self.nonzero.is_some() == nonzero.is_some(),
+        ];
+        if !fits || has.contains(&false) {
+            return Err(Error::Structure("these statistics are not a part of those".into()));
+        }
+        let cells = count.len();
+        let number = |bytes: &[u8], cell: usize| {
+            let bytes = bytes.get(cell * size_of::<T>()..(cell + 1) * size_of::<T>());
+            bytes.map_or(T::zeroed(), bytemuck::pod_read_unaligned)
+        };
+        let mut found = Self {
+            lens: PerAxis::from_slice(shape),
+            has_zeros: self.has_zeros,
+            skips_nan: self.skips_nan,
+            sum: None,
+            spread: None,
+            extremes: None,
+            nonzero: nonzero.as_deref().map(memory::copy).transpose()?,
+            present: None,
+            stored: None,
+        };
+        if let Some((high, low)) = total {
+            let sums = high.iter().zip(low).map(|(&high, &low)| T::Total::from_two(high, low));
+            found.sum = Some(memory::collect(sums)?);
+        }
+        if let Some([mean, low, m2]) = moments {
+            let moments = (0..cells).map(|cell| Moments {
+                count: count[cell],
+                mean: mean[cell],
+                low: low[cell],
+                m2: m2[cell],
+            });
+            found.spread = Some(memory::collect(moments)?);
+        }
+        if let Some((min, max)) = extremes {
+            let bounds =
+                (0..cells).map(|cell| match (count[cell] > 0.0, number(min, cell), number(max, cell)) {
+                    (false, ..) => <Extremes as Fold<T>>::EMPTY,
+                    (true, min, _) if min.is_nan() => {
+                        Bounds { has_nan: true, ..<Extremes as Fold<T>>::EMPTY }
+                    }
+                    (true, min, max) => Bounds { min, max, has_nan: false },
+                });
+            found.extremes = Some(memory::collect(bounds)?);
+        }
+        let counts = |wanted: bool| {
+            let counts = count.iter().map(|&count| count as u64);
+            if wanted { memory::collect(counts).map(Some) } else { Ok(None) }
+        };
+        found.present = counts(self.present.is_some())?;
+        self.merge(origin, &found);
+        Ok(())
     }
 }
 
@@ -423,6 +514,12 @@ impl View {
         per_axis(self.axes.iter().zip(selected).map(len))
     }
 
+    /// Indices along the axes of a selection as those of its cells.
+    pub(crate) fn kept(&self, indices: impl Iterator<Item = usize>) -> PerAxis<usize> {
+        let axes = self.axes.iter().zip(indices);
+        per_axis(axes.map(|(usage, index)| if *usage == Use::Keep { index } else { 0 }))
+    }
+
     /// What is done with the axes of a block of so many indices, from those at `origin` on; neighbours of which the same
     /// is done are one.
     pub(crate) fn levels(&self, origin: &[usize], lens: &[usize]) -> PerAxis<Level<'_>> {
@@ -488,6 +585,52 @@ fn walk<T: Number, F: Fold<T>>(levels: &[Level<'_>], cells: &mut [F::Cell], valu
             let width = width(rest);
             for (part, &label) in values.chunks(inner(labels.len())).zip(labels) {
                 walk::<T, F>(rest, &mut cells[label as usize * width..], part);
+            }
+        }
+    }
+}
+
+/// The same of values of which some are missing.
+fn walk_present<T: Number, F: Fold<T>>(
+    levels: &[Level<'_>],
+    cells: &mut [F::Cell],
+    values: &[T],
+    missing: &[bool],
+) {
+    let inner = |count: usize| values.len().checked_div(count).unwrap_or(0).max(1);
+    let parts = |count: usize| values.chunks(inner(count)).zip(missing.chunks(inner(count)));
+    match *levels {
+        [] | [Level::Reduce(_)] => {
+            let mut rest = values;
+            for run in missing.chunk_by(|a, b| a == b) {
+                let (part, after) = rest.split_at(run.len());
+                if !run[0] {
+                    F::run(&mut cells[0], part);
+                }
+                rest = after;
+            }
+        }
+        [Level::Keep(len)] | [Level::Reduce(_), Level::Keep(len)] => {
+            for (row, missing) in values.chunks(len.max(1)).zip(missing.chunks(len.max(1))) {
+                for ((cell, &value), &missing) in cells.iter_mut().zip(row).zip(missing) {
+                    if !missing {
+                        F::one(cell, value);
+                    }
+                }
+            }
+        }
+        [Level::Reduce(count), ref rest @ ..] => {
+            parts(count).for_each(|(part, missing)| walk_present::<T, F>(rest, cells, part, missing));
+        }
+        [Level::Keep(count), ref rest @ ..] => {
+            for ((part, missing), cells) in parts(count).zip(cells.chunks_mut(width(rest))) {
+                walk_present::<T, F>(rest, cells, part, missing);
+            }
+        }
+        [Level::Group(labels, _), ref rest @ ..] => {
+            let width = width(rest);
+            for ((part, missing), &label) in parts(labels.len()).zip(labels) {
+                walk_present::<T, F>(rest, &mut cells[label as usize * width..], part, missing);
             }
         }
     }
@@ -633,10 +776,10 @@ mod tests {
         Ok(())
     }
 
-    fn finished(cells: Cells<f64>, view: &View, lens: &[usize], skips_nan: bool) -> Statistics {
+    fn finished(cells: Cells<f64>, view: &View, lens: &[usize]) -> Statistics {
         let mut found = Statistics::new::<f64>(&view.lens(lens), view.wanted).unwrap();
         let origin = vec![0; lens.len()];
-        cells.finish(&PerCell::of_view(view, lens).unwrap(), skips_nan, &origin, &mut found);
+        cells.finish(&PerCell::of_view(view, lens).unwrap(), &origin, &mut found);
         found
     }
 
@@ -651,7 +794,7 @@ mod tests {
         ) {
             let axis = along.index(lens.len());
             let at = cut.index(lens[axis] + 1);
-            let counts = Counts { present: skips_nan, stored: false };
+            let counts = Counts { skips_nan, present: skips_nan, stored: false };
             let mut totals = Cells::<f64>::new(&view.lens(&lens), ALL, counts).unwrap();
             for range in [0..at, at..lens[axis]].into_iter().filter(|range| !range.is_empty()) {
                 let (mut block_lens, mut origin) = (lens.clone(), vec![0; lens.len()]);
@@ -671,13 +814,13 @@ mod tests {
             for (place, &value) in values.iter().enumerate() {
                 cells[cell_of(&view, &shape, &indices(&lens, place))].push(value);
             }
-            check(&finished(totals, &view, &lens, skips_nan), &cells, skips_nan)?;
+            check(&finished(totals, &view, &lens), &cells, skips_nan)?;
         }
 
         /// What is all the same is folded at once.
         #[test]
         fn equal_values_are_folded_at_once((lens, view, values) in block(), skips_nan: bool) {
-            let (value, counts) = (values[0], Counts { present: skips_nan, stored: false });
+            let (value, counts) = (values[0], Counts { skips_nan, present: skips_nan, stored: false });
             let mut totals = Cells::<f64>::new(&view.lens(&lens), ALL, counts).unwrap();
             totals.take_same(&view.levels(&vec![0; lens.len()], &lens), 0, value);
             let shape = view.lens(&lens);
@@ -685,7 +828,7 @@ mod tests {
             for place in 0..values.len() {
                 cells[cell_of(&view, &shape, &indices(&lens, place))].push(value);
             }
-            check(&finished(totals, &view, &lens, skips_nan), &cells, skips_nan)?;
+            check(&finished(totals, &view, &lens), &cells, skips_nan)?;
         }
 
         /// Elements of a matrix of three columns, in any order of cells, and the zeros between them.
@@ -698,7 +841,7 @@ mod tests {
         ) {
             let rows = elements.len() + more;
             let view = View { axes: vec![Use::Reduce, Use::Keep], wanted: ALL };
-            let mut totals = Cells::<f64>::new(&[1, 3], ALL, Counts { present: skips_nan, stored: true }).unwrap();
+            let mut totals = Cells::<f64>::new(&[1, 3], ALL, Counts { skips_nan, present: skips_nan, stored: true }).unwrap();
             let mut scattered = Scattered::Nothing;
             if !by_kind {
                 scattered = totals.scattered(scattered).unwrap();
@@ -715,7 +858,7 @@ mod tests {
             for cell in &mut cells {
                 cell.resize(rows, 0.0);
             }
-            check(&finished(totals, &view, &[rows, 3], skips_nan), &cells, skips_nan)?;
+            check(&finished(totals, &view, &[rows, 3]), &cells, skips_nan)?;
         }
 
         /// Integers are exact, and each way of scattering them gives the same.
@@ -723,7 +866,7 @@ mod tests {
         fn scattered_integers_are_exact(
             elements in vec((0usize..4, prop_oneof![any::<i32>(), Just(i32::MIN), Just(i32::MAX), -9..9]), 1..300),
         ) {
-            let counts = Counts { present: false, stored: true };
+            let counts = Counts { skips_nan: false, present: false, stored: true };
             for wanted in [ALL, Wanted { moments: true, ..Wanted::default() }] {
                 let mut totals = Cells::<i32>::new(&[4], wanted, counts).unwrap();
                 let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
@@ -758,7 +901,7 @@ mod tests {
             offset in prop::sample::select(vec![0.0, 1.0, 1e6]),
         ) {
             let wanted = Wanted { moments: true, ..Wanted::default() };
-            let mut totals = Cells::<f64>::new(&[3], wanted, Counts { present: false, stored: true }).unwrap();
+            let mut totals = Cells::<f64>::new(&[3], wanted, Counts { skips_nan: false, present: false, stored: true }).unwrap();
             let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
             let positions: Vec<usize> = elements.iter().map(|element| element.0).collect();
             let values: Vec<f64> = elements.iter().map(|element| element.1 + offset).collect();
@@ -784,7 +927,8 @@ mod tests {
         for values in [&[f64::INFINITY][..], &[1.0, f64::INFINITY], &[f64::INFINITY, f64::INFINITY]] {
             let wanted = Wanted { moments: true, ..Wanted::default() };
             let mut totals =
-                Cells::<f64>::new(&[1], wanted, Counts { present: false, stored: true }).unwrap();
+                Cells::<f64>::new(&[1], wanted, Counts { skips_nan: false, present: false, stored: true })
+                    .unwrap();
             let mut scattered = totals.scattered(Scattered::Nothing).unwrap();
             totals.scatter(&mut scattered, 0, &values.iter().map(|_| 0), values);
             totals.settle(&mut scattered);

@@ -5,11 +5,15 @@
 //! decoded and folded ([`fold`]) into cells of its own ([`cells`]) by whichever thread comes first, and the units' cells are
 //! merged in the order of the units ([`order`]): results have the same bits however many threads there are.
 
+pub(crate) mod blocks;
 pub(crate) mod cells;
+pub(crate) mod compressed;
 pub(crate) mod fold;
 pub(crate) mod number;
 pub(crate) mod order;
 pub(crate) mod running;
+
+pub use blocks::{Blocks, Compressed, Folded, Indices};
 
 use crate::element::ElementType;
 use crate::error::{Error, Result};

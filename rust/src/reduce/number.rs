@@ -54,6 +54,8 @@ pub(crate) trait Total: Copy + Default + Send {
     const IS_INTEGER: bool;
     /// Adds another sum.
     fn merge(&mut self, other: Self);
+    /// The sum of which [`Self::in_two`] made these.
+    fn from_two(high: f64, low: f64) -> Self;
     /// The low 64 bits of a sum of integers.
     fn wrapped(self) -> i64;
     /// The sum as the unevaluated sum of two doubles, of which the second is much smaller.
@@ -65,6 +67,10 @@ impl Total for i128 {
 
     fn merge(&mut self, other: Self) {
         *self = self.wrapping_add(other);
+    }
+
+    fn from_two(high: f64, low: f64) -> Self {
+        (high as Self).wrapping_add(low as Self)
     }
 
     fn wrapped(self) -> i64 {
@@ -115,6 +121,10 @@ impl Total for Compensated {
     fn merge(&mut self, other: Self) {
         self.add(other.high);
         self.low += other.low;
+    }
+
+    fn from_two(high: f64, low: f64) -> Self {
+        Self { high, low }
     }
 
     fn wrapped(self) -> i64 {

@@ -20,7 +20,8 @@ use crate::memory;
 use crate::plan::{PerAxis, Piece, Plan};
 use crate::pool::{self, Control};
 use crate::reader::{self, Request};
-use crate::reduce::cells::{Cells, Counts, Level, Part, PerCell, merge_part};
+use crate::reduce::cells::{Cells, Counts, Part, PerCell, merge_part};
+use crate::reduce::compressed;
 use crate::reduce::number::Number;
 use crate::reduce::order::InOrder;
 use crate::reduce::running::Scattered;
@@ -71,7 +72,7 @@ pub fn reduce(
     Request::run(&matrix.path, |request| {
         let opened = Opened::new(request, matrix)?;
         let needs_zeros = views.iter().any(|view| view.wanted.moments || view.wanted.extremes);
-        let counts = Counts { present: skips_nan, stored: needs_zeros || skips_nan };
+        let counts = Counts { skips_nan, present: skips_nan, stored: needs_zeros || skips_nan };
         let kernel = Kernel::new(opened.types.data, target)?;
         let sweep = Sweep { opened: &opened, primary, secondary, selected, target, kernel, views, counts };
         macro_rules! run {
@@ -154,7 +155,7 @@ impl Sweep<'_> {
         for (view, cells) in self.views.iter().zip(totals) {
             let mut result = Statistics::new::<T>(&view.lens(&self.selected), view.wanted)?;
             let sizes = PerCell::of_view(view, &self.selected)?;
-            cells.finish(&sizes, self.counts.present, &[0, 0], &mut result);
+            cells.finish(&sizes, &[0, 0], &mut result);
             results.push(result);
         }
         Ok(results)
@@ -272,7 +273,8 @@ impl Sweep<'_> {
         let positions = self.positions(unit);
         let mut part = self.part(&positions)?;
         let Worker { read: worker, scattered } = worker;
-        self.scattered(&part, scattered)?;
+        let axis = self.opened.matrix.primary_axis();
+        *scattered = compressed::scattered(self.views, &part, axis, std::mem::take(scattered))?;
         let (mut first, mut last) = (None, None);
         for start in (unit.start..unit.end).step_by(block as usize) {
             let block = start..start + block;
@@ -294,22 +296,8 @@ impl Sweep<'_> {
             let values = &bytemuck::cast_slice(&worker.values)[..secondary.len()];
             self.fold(&mut part, scattered, positions.start, segments, secondary, values);
         }
-        settle(&mut part, scattered);
+        compressed::settle(&mut part, scattered);
         Ok(Some((part, first, last)))
-    }
-
-    /// Makes what is kept of each cell of each view while elements are scattered.
-    fn scattered<T: Number>(&self, part: &Part<T>, scattered: &mut Vec<Scattered<T>>) -> Result<()> {
-        let axis = self.opened.matrix.primary_axis();
-        let mut before = std::mem::take(scattered).into_iter();
-        for (view, (_, cells)) in self.views.iter().zip(part) {
-            let before = before.next().unwrap_or(Scattered::Nothing);
-            // With a cell for each element, or with one for all, there is nothing to be gained.
-            let gains = view.axes[axis] != Use::Keep && view.axes[1 - axis] != Use::Reduce;
-            let kept = if gains { cells.scattered(before)? } else { Scattered::Nothing };
-            memory::push(scattered, kept)?;
-        }
-        Ok(())
     }
 
     /// Cells for these positions of the primary axis.
@@ -401,7 +389,7 @@ impl Sweep<'_> {
     }
 
     /// Takes elements into the cells of a part whose first position of the primary axis is `first`.
-    fn fold<T: Number, I: Copy + Into<u64>>(
+    fn fold<T: Number, I: Copy + TryInto<usize>>(
         &self,
         part: &mut Part<T>,
         scattered: &mut [Scattered<T>],
@@ -411,32 +399,10 @@ impl Sweep<'_> {
         values: &[T],
     ) {
         let axis = self.opened.matrix.primary_axis();
-        for ((view, (_, cells)), scattered) in self.views.iter().zip(part).zip(scattered) {
-            let (primary_stride, secondary_stride) = cells.strides(axis);
-            let mut begin = 0;
-            for &(position, count) in segments {
-                let base = primary_stride
-                    * match &view.axes[axis] {
-                        Use::Keep => position - first,
-                        Use::Reduce => 0,
-                        Use::Group { labels, .. } => labels[position] as usize,
-                    };
-                let range = begin..begin + count;
-                begin += count;
-                let (places, values) = (secondary[range.clone()].iter(), &values[range]);
-                match &view.axes[1 - axis] {
-                    Use::Reduce => cells.take(&[Level::Reduce(count)], base, values),
-                    Use::Keep => {
-                        let place = |&place: &I| place.into() as usize * secondary_stride;
-                        cells.scatter(scattered, base, &places.map(place), values);
-                    }
-                    Use::Group { labels, .. } => {
-                        let place = |&place: &I| labels[place.into() as usize] as usize * secondary_stride;
-                        cells.scatter(scattered, base, &places.map(place), values);
-                    }
-                }
-            }
-        }
+        let mut cells = [0; 2];
+        cells[axis] = first;
+        let segments = segments.iter().copied();
+        compressed::fold(self.views, part, scattered, axis, cells, segments, (secondary, 0), values);
     }
 
     /// Goes through windows, one after another, and brings whole columns (or rows) into canonical form.
@@ -478,9 +444,10 @@ impl Sweep<'_> {
             if let (Some(first), Some(last)) = (left.first(), left.last()) {
                 let positions = first.0..last.0 + 1;
                 let mut part = self.part(&positions)?;
-                self.scattered(&part, &mut scattered)?;
+                let axis = self.opened.matrix.primary_axis();
+                scattered = compressed::scattered(self.views, &part, axis, scattered)?;
                 self.fold(&mut part, &mut scattered, positions.start, &left, &secondary, &elements);
-                settle(&mut part, &mut scattered);
+                compressed::settle(&mut part, &mut scattered);
                 merge_part(totals, &part);
             }
             work.advance(count as u64);
@@ -491,13 +458,6 @@ impl Sweep<'_> {
                 return Ok(());
             }
         }
-    }
-}
-
-/// Makes what was scattered part of the cells.
-fn settle<T: Number>(part: &mut Part<T>, scattered: &mut [Scattered<T>]) {
-    for ((_, cells), scattered) in part.iter_mut().zip(scattered) {
-        cells.settle(scattered);
     }
 }
 
