@@ -58,7 +58,7 @@ def reduce(
             result["high"] = numpy.zeros(shape)
             result["low"] = numpy.full(shape, numpy.nan)
         if "moments" in wanted:
-            result["mean"], result["m2"] = numpy.zeros(shape), numpy.zeros(shape)
+            result["mean"], result["mean_low"], result["m2"] = (numpy.zeros(shape) for _ in range(3))
         if "extremes" in wanted:
             # Meaningless where nothing was counted.
             result["min"], result["max"] = (numpy.full(shape, 7).astype(chosen.dtype) for _ in range(2))

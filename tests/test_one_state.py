@@ -26,7 +26,7 @@ from filebackedarray._snapshot import one_state
 
 SHAPE = (40, 12)
 REQUESTS = ("inspect", "facts", "describe", "members", "attributes", "read_field", "read_path", "read_dense")
-REQUESTS += ("read_strings", "reduce_dense", "check_dense", "multiply_dense")
+REQUESTS += ("read_strings", "reduce_dense", "check_dense", "multiply_dense", "read_blocks")
 OF_MATRICES = ("inspect", "read", "read_dense", "reduce", "multiply")
 
 
@@ -447,8 +447,10 @@ def test_no_request_escapes() -> None:
     # What else the engine has is about threads, caches and snapshots.
     others = {
         "OPTIMISED",
+        "Folded",
         "Snapshot",
         "SparseMatrix",
+        "Sweep",
         "Writer",
         "after_fork",
         "before_fork",

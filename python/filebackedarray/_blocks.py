@@ -1,17 +1,18 @@
 """Sweeps over trees of delayed operations, block by block.
 
-The blocks are made of whole chunks, or of runs of whole columns (or rows) of compressed sparse matrices. A few threads
-evaluate them, so that the engine reads some while numpy works on others, and hand back a :py:class:`Summary` of each.
-These are merged in the order of the blocks, and which blocks there are depends on the array alone: so do the results,
-to the last bit, whatever the number of threads.
+The blocks are made of whole chunks, as the engine's own are, or of runs of whole columns (or rows) of compressed sparse
+matrices. A few threads evaluate them, so that the engine reads some while numpy works on others, and have the engine
+fold each (``_core.Sweep``). What comes of them is merged in the order of the blocks, and which blocks there are depends
+on the array alone: so do the results, to the last bit, whatever the number of threads.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from itertools import product
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
@@ -19,17 +20,20 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy
 import numpy.typing
 
+from . import _core
 from ._core import Snapshot, current_snapshot, get_num_threads
+from ._memory import as_bytes
 from ._progress import Report
 from ._snapshot import bound
-from ._statistics import Summary, count_dtype, of_dense, of_scattered, of_segments
+from ._statistics import count_dtype
+from ._subset import Axis, select
 from ._threads import current_limit, limit_threads
-from ._trees import Compressed, Index, Node, as_slice, simplest
+from ._trees import Index, Layout, Node, as_slice, simplest
 
 Array = numpy.typing.NDArray[Any]
 
-BLOCK_BYTES = 1 << 21
-"""Of a block of values as float64: it and its copies fit into a processor's cache."""
+BLOCK_BYTES = 1 << 20
+"""Bytes of a block of values: as many as those that the engine folds at a time, which fit into a processor's cache."""
 
 _LARGEST = 8
 """A chunk is taken whole up to so many times the size of a block; beyond that in parts, which the cache makes cheap."""
@@ -39,12 +43,6 @@ _MOST_THREADS = 8
 
 _MOST_PRIMARY = 1 << 17
 """Columns (or rows) of a block of a sparse matrix."""
-
-_CHAIN = 4096
-"""So many values are added up one after the other at most."""
-
-_MOST_ADDED = 1 << 14
-"""Columns (or rows) that are added up one after the other to a large result."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -70,10 +68,6 @@ class View(NamedTuple):
     """Which of "sum", "moments", "extremes", "nonzero"."""
 
 
-Piece: TypeAlias = "tuple[int, tuple[Any, ...], Summary]"
-"""Of which view, where in its result, and what to merge there."""
-
-
 def result_shape(view: View, shape: Sequence[int]) -> tuple[int, ...]:
     """Extents of a view's result: those kept, 1 where reduced, the number of groups."""
     return tuple(
@@ -97,71 +91,213 @@ def sizes(view: View, shape: Sequence[int]) -> Array:
     return total
 
 
+class Walk(NamedTuple):
+    """In which order a sweep goes through an array: that of the file."""
+
+    shape: tuple[int, ...]
+    """Extents of what is walked, of which a part may be selected."""
+    chunk: tuple[int, ...]
+    selection: tuple[Axis, ...]
+    axes: tuple[int, ...]
+    """Which axis of the walk each axis of the array is."""
+    orders: tuple[Array | None, ...]
+    """For each axis of the walk, the array's position at each step; None if they are the same."""
+
+    def positions(self, region: Sequence[tuple[int, int]]) -> list[Index]:
+        """Positions of the array for a box of the walk."""
+        return [_positions(self.orders[axis], *region[axis]) for axis in self.axes]
+
+    def turned(self, block: Array) -> Array:
+        """A block of the array with its axes in the order of the walk, C-contiguous."""
+        return numpy.require(numpy.transpose(block, numpy.argsort(self.axes)), requirements=["C", "A"])
+
+    def views(self, views: Sequence[View]) -> list[tuple[tuple[Any, ...], list[str]]]:
+        """Views of the array as the engine takes them."""
+        return [engine_view(view, self.axes, self.orders) for view in views]
+
+    def result(self, fields: Mapping[str, Array], view: View) -> dict[str, Array]:
+        """What the engine found for a view, as of the array."""
+        backs = [None if order is None else numpy.argsort(order) for order in self.orders]
+        return of_array(fields, view, self.axes, backs)
+
+
+def engine_view(view: View, axes: Sequence[int], orders: Sequence[Array | None]) -> tuple[tuple[Any, ...], list[str]]:
+    """A view as the engine takes it.
+
+    Args:
+        view: A view of an array.
+        axes: Which axis of the engine's array each axis is.
+        orders: For each axis of the engine's array, the array's position at each place; None if they are the same.
+
+    Returns:
+        What becomes of each axis of the engine's array, and what is wanted.
+    """
+    found: list[Any] = [None] * len(axes)
+    for along, axis in zip(view.axes, axes, strict=True):
+        if not isinstance(along, Groups):
+            found[axis] = along
+            continue
+        order = orders[axis]
+        labels = along.labels if order is None else along.labels[order]
+        found[axis] = (numpy.ascontiguousarray(labels, dtype=numpy.uint32), along.number)
+    return tuple(found), sorted(view.wanted)
+
+
+def of_array(
+    fields: Mapping[str, Array], view: View, axes: Sequence[int], backs: Sequence[Array | None]
+) -> dict[str, Array]:
+    """What the engine found, with axes and positions as the array has them.
+
+    Args:
+        fields: Arrays with the engine's axes.
+        view: What was asked for.
+        axes: Which of the engine's axes each axis of the array is.
+        backs: For each of the engine's axes, where each position of the array is; None if they are the same.
+
+    Returns:
+        The same arrays.
+    """
+    found = {name: numpy.transpose(field, axes) for name, field in fields.items()}
+    for number, (along, axis) in enumerate(zip(view.axes, axes, strict=True)):
+        back = backs[axis]
+        if along == "keep" and back is not None:
+            found = {name: numpy.take(field, back, axis=number) for name, field in found.items()}
+    return found
+
+
+def walk_of(node: Node) -> Walk:
+    """How to go through an array so that each chunk of its file is read once."""
+    layout = node.layout()
+    if layout is None:
+        lengths = block_lengths(node.ticks(), node.shape, BLOCK_BYTES // 8)
+        every = tuple(range(extent) for extent in node.shape)
+        layout = Layout(node.shape, tuple(lengths), tuple(range(len(node.shape))), every)
+    selection = select(layout.positions, layout.shape)
+    shape, chunk, chosen = list(layout.shape), list(layout.chunk), list(selection.axes)
+    orders: list[Array | None] = [None] * len(shape)
+    for axis, back in enumerate(selection.restore or ()):
+        if numpy.array_equal(back, numpy.arange(selection.lengths[axis])):
+            continue
+        orders[axis] = numpy.argsort(back, kind="stable")
+        if len(back) != selection.lengths[axis]:
+            # What is there more than once is walked as if it were different positions.
+            shape[axis], chosen[axis] = len(back), (0, len(back), 1)
+            chunk[axis] = min(chunk[axis], len(back))
+    return Walk(tuple(shape), tuple(chunk), tuple(chosen), layout.axes, tuple(orders))
+
+
 def block_sweep(
-    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, block_bytes: int | None = None
-) -> list[Summary]:
-    """Sum up an array by blocks.
+    node: Node,
+    views: Sequence[View],
+    skip_nan: bool,
+    report: Report | None,
+    block_bytes: int | None = None,
+    masked: bool = False,
+) -> list[dict[str, Array]]:
+    """Sum up an array by blocks, which a few threads evaluate and the engine folds.
 
     Args:
         node: The array.
         views: The results that are wanted.
         skip_nan: Whether not to count NaN.
         report: Called after each block.
-        block_bytes: Size of a block as float64.
+        block_bytes: Size of a block.
+        masked: Whether values may be masked.
 
     Returns:
-        A summary for each view.
+        Arrays for each view, as the engine's reductions return them.
 
     Raises:
         OSError, ...: What the evaluation of a block raises; of the first such block.
     """
-    totals = [Summary.empty(result_shape(view, node.shape), node.dtype, view.wanted, skip_nan) for view in views]
-    if math.prod(node.shape) == 0:
-        return totals
-    size = max(1, (block_bytes or BLOCK_BYTES) // 8)
     if node.sparse:
-        return _sparse_sweep(node, views, skip_nan, report, totals, size)
+        return _sparse_sweep(node, views, skip_nan, report, block_bytes)
+    walk = walk_of(node)
+    sweep = _core.Sweep(
+        walk.shape,
+        [max(1, length) for length in walk.chunk],
+        walk.selection,
+        node.dtype.str,
+        walk.views(views),
+        skip_nan=skip_nan,
+        masked=masked,
+        block_bytes=BLOCK_BYTES if block_bytes is None else block_bytes,
+    )
 
-    def pieces(index: tuple[Index, ...]) -> list[Piece]:
-        return _dense_pieces(node.dense(index)[0], index, views, skip_nan)
+    def folded(number: int) -> _core.Folded | None:
+        found = None
+        for region in sweep.unit(number):
+            block = node.dense(walk.positions(region))[0]
+            missing = None
+            if masked and numpy.ma.getmask(block) is not numpy.ma.nomask:
+                missing = walk.turned(numpy.ma.getmaskarray(block)).reshape(-1)
+            values = walk.turned(numpy.ma.getdata(block))
+            found = sweep.fold(number, region, as_bytes(values), missing, found)
+        return found
 
-    blocks = list(dense_blocks(node, size, views))
+    units = len(sweep)
     # Closed at once if a report raises, not when the last traceback is gone.
-    with closing(in_order(pieces, blocks)) as results:
+    with closing(in_order(folded, range(units))) as results:
         for done, found in enumerate(results, 1):
-            for number, where, summary in found:
-                totals[number].merge(summary, where)
+            if found is not None:
+                sweep.merge(found)
             if report is not None:
-                report(done, len(blocks))
-    return totals
+                report(done, units)
+    return [walk.result(fields, view) for fields, view in zip(sweep.finish(), views, strict=True)]
+
+
+def sweep_of_parts(node: Node, views: Sequence[View], skip_nan: bool, sparse: bool = False) -> _core.Sweep:
+    """A sweep of an array whose parts lie anywhere."""
+    axes = range(len(node.shape))
+    views_of_node = [engine_view(view, axes, [None] * len(axes)) for view in views]
+    return _core.Sweep.of_parts(node.shape, node.dtype.str, views_of_node, skip_nan=skip_nan, sparse=sparse)
 
 
 def _sparse_sweep(
-    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, totals: list[Summary], size: int
-) -> list[Summary]:
-    def pieces(index: tuple[Index, ...]) -> tuple[int, list[Piece | _Scatter]]:
-        block = node.compressed(index)
-        return (1 if block.by_column else 0), _sparse_pieces(block, index, views, skip_nan, node.shape)
-
+    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, block_bytes: int | None
+) -> list[dict[str, Array]]:
+    axis, order = _cut(node)
+    if order is not None:
+        # Positions are those of the walk.
+        views = [_reordered(view, axis, order) for view in views]
+    sweep = sweep_of_parts(node, views, skip_nan, sparse=True)
+    if 0 in node.shape:
+        return sweep.finish()
     # Of elements that are stored, a block may have more: what is done to them needs fewer copies.
-    blocks = list(sparse_blocks(node, 2 * size))
-    stages: dict[tuple[int, int], _Stage] = {}
-    with closing(in_order(pieces, blocks)) as results:
-        for done, (primary, found) in enumerate(results, 1):
-            for piece in found:
-                if isinstance(piece, _Scatter):
-                    key = (piece.number, primary)
-                    stage = stages.setdefault(key, _Stage(totals[piece.number], primary))
-                    stage.add(piece, len(blocks[done - 1][primary]))
-                else:
-                    totals[piece[0]].merge(piece[2], piece[1])
+    size = max(1, (BLOCK_BYTES if block_bytes is None else block_bytes) // 2)
+    blocks = list(sparse_blocks(node, size))
+    starts = [0, *itertools.accumulate(len(index[axis]) for index in blocks)]
+
+    def folded(number: int) -> tuple[_core.Folded | None, tuple[Any, ...]]:
+        block = node.compressed(blocks[number])
+        origin = [0, 0]
+        origin[axis] = starts[number]
+        values = numpy.ascontiguousarray(block.values)
+        pointers = block.pointers.astype(numpy.uint64)
+        stored = (origin, block.shape, block.by_column, pointers, block.indices, as_bytes(values))
+        found = sweep.fold_sparse(stored)
+        return found, () if found is not None else stored
+
+    with closing(in_order(folded, range(len(blocks)))) as results:
+        for done, (found, stored) in enumerate(results, 1):
+            if found is None:
+                # It has a few elements only for each of very many results, which are not made for each block.
+                sweep.take_sparse(stored)
+            else:
+                sweep.merge(found)
             if report is not None:
                 report(done, len(blocks))
-    for stage in stages.values():
-        stage.flush()
-    for view, total in zip(views, totals, strict=True):
-        total.count_zeros(sizes(view, node.shape), view.wanted)
-    return totals
+    backs: list[Array | None] = [None, None]
+    backs[axis] = None if order is None else numpy.argsort(order)
+    return [of_array(fields, view, (0, 1), backs) for fields, view in zip(sweep.finish(), views, strict=True)]
+
+
+def _reordered(view: View, axis: int, order: Array) -> View:
+    """A view of an array whose positions along an axis come in another order."""
+    axes, groups = list(view.axes), view.axes[axis]
+    if isinstance(groups, Groups):
+        axes[axis] = groups._replace(labels=groups.labels[order])
+    return view._replace(axes=tuple(axes))
 
 
 def in_order(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Generator[_Result, None, None]:
@@ -290,6 +426,12 @@ def _positions(order: Array | None, begin: int, end: int) -> Index:
     return range(begin, end) if order is None else simplest(order[begin:end])
 
 
+def _cut(node: Node) -> tuple[int, Array | None]:
+    """Along which axis blocks of a sparse matrix follow each other, and in which order they go through it."""
+    axis = 1 if node.compressed_along(1) >= node.compressed_along(0) else 0
+    return axis, _order(node, axis)
+
+
 def sparse_blocks(node: Node, size: int) -> Iterator[tuple[Index, ...]]:
     """Runs of whole columns or rows with about as many stored elements.
 
@@ -300,8 +442,7 @@ def sparse_blocks(node: Node, size: int) -> Iterator[tuple[Index, ...]]:
     Yields:
         Positions of rows and columns.
     """
-    axis = 1 if node.compressed_along(1) >= node.compressed_along(0) else 0
-    order = _order(node, axis)
+    axis, order = _cut(node)
     stored = node.stored(axis)
     if order is not None:
         stored = stored[order]
@@ -329,205 +470,3 @@ def sparse_blocks(node: Node, size: int) -> Iterator[tuple[Index, ...]]:
 def index_of(positions: Index) -> Any:
     """An index of a result for positions that are kept."""
     return as_slice(positions) if isinstance(positions, numpy.ndarray) else slice(positions.start, positions.stop)
-
-
-def _region(parts: Sequence[Any]) -> tuple[Any, ...]:
-    """An index of a box of a result: slices, unless one is of positions."""
-    if all(isinstance(part, slice) for part in parts):
-        return tuple(parts)
-    return numpy.ix_(*[numpy.arange(part.start, part.stop) if isinstance(part, slice) else part for part in parts])
-
-
-def _dense_pieces(block: Array, index: Sequence[Index], views: Sequence[View], skip_nan: bool) -> list[Piece]:
-    pieces: list[Piece] = []
-    for number, view in enumerate(views):
-        axes = tuple(axis for axis, along in enumerate(view.axes) if along != "keep")
-        for part, where in _grouped(block, index, view, 0, ()):
-            pieces.append((number, _region(where), of_dense(part, axes, view.wanted, skip_nan)))
-    return pieces
-
-
-def _grouped(
-    block: Array, index: Sequence[Index], view: View, axis: int, where: tuple[Any, ...]
-) -> Iterator[tuple[Array, tuple[Any, ...]]]:
-    """Take a block apart by the groups of its axes."""
-    if axis == block.ndim:
-        yield block, where
-        return
-    along = view.axes[axis]
-    if along == "keep":
-        yield from _grouped(block, index, view, axis + 1, (*where, index_of(index[axis])))
-        return
-    if along == "reduce":
-        yield from _grouped(block, index, view, axis + 1, (*where, slice(0, 1)))
-        return
-    labels = along.labels[numpy.asarray(index[axis], dtype=numpy.intp)]
-    order = numpy.argsort(labels, kind="stable")
-    sorted_labels = labels[order]
-    if not bool((labels[1:] >= labels[:-1]).all()):
-        block = numpy.take(block, order, axis=axis)
-    begins = numpy.flatnonzero(numpy.diff(sorted_labels, prepend=-1)).tolist()
-    for begin, end in zip(begins, [*begins[1:], len(labels)], strict=True):
-        group = int(sorted_labels[begin])
-        part = block[(slice(None),) * axis + (slice(begin, end),)]
-        yield from _grouped(part, index, view, axis + 1, (*where, slice(group, group + 1)))
-
-
-def _sparse_pieces(
-    block: Compressed, index: Sequence[Index], views: Sequence[View], skip_nan: bool, shape: Sequence[int]
-) -> list[Piece | _Scatter]:
-    """Of the elements that are stored; the implicit zeros are counted in the end."""
-    pieces: list[Piece | _Scatter] = []
-    primary = 1 if block.by_column else 0
-    for number, view in enumerate(views):
-        along, across = view.axes[primary], view.axes[1 - primary]
-        if across == "reduce" and along in ("keep", "reduce"):
-            pieces += _by_primary(number, block, index[primary], view, skip_nan)
-        else:
-            pieces.append(_by_target(number, block, index, view, skip_nan, shape))
-    return pieces
-
-
-def _by_primary(number: int, block: Compressed, positions: Index, view: View, skip_nan: bool) -> list[Piece]:
-    """Each column (or row) by itself, or all together."""
-    primary = 1 if block.by_column else 0
-    lengths = block.lengths()
-    if view.axes[primary] == "reduce":
-        lengths = numpy.asarray([len(block.values)])
-    filled = numpy.flatnonzero(lengths)
-    starts = block.pointers[:-1][filled] if view.axes[primary] == "keep" else numpy.zeros(len(filled), numpy.intp)
-    summary = of_segments(block.values, starts, lengths[filled], view.wanted, skip_nan)
-    place: Any = 0
-    if view.axes[primary] == "keep":
-        place = positions.start + filled if isinstance(positions, range) else positions[filled]
-        if isinstance(positions, range) and len(filled) == len(positions):
-            place = slice(positions.start, positions.stop)
-    elif len(filled):
-        place = slice(0, 1)
-    else:
-        return []
-    where = (0, place) if primary == 1 else (place, 0)
-    return [(number, where, summary)]
-
-
-def _by_target(
-    number: int, block: Compressed, index: Sequence[Index], view: View, skip_nan: bool, shape: Sequence[int]
-) -> Piece | _Scatter:
-    """Any other view: each element to where it goes."""
-    primary = 1 if block.by_column else 0
-    along, across = view.axes[primary], view.axes[1 - primary]
-    places = _places(along, index[primary])
-    extent = result_shape(view, shape)[1 - primary]
-    if (
-        isinstance(along, Groups)
-        and view.wanted <= {"sum", "nonzero"}
-        and len(block.values) <= _CHAIN * along.number * extent
-    ):
-        # Results so large are not made for each block.
-        return _Scatter(number, _targets(places * extent, _places(across, index[1 - primary]), block), block.values)
-    if across == "keep":
-        inner, second = None, numpy.asarray(index[1 - primary], dtype=numpy.intp)
-    else:
-        second, inner = numpy.unique(_places(across, index[1 - primary]), return_inverse=True)
-    # Only the groups that are in the block.
-    first, outer = numpy.unique(places, return_inverse=True)
-    width = len(second)
-    targets = _targets(outer * width, inner, block)
-    count = len(first) * width
-    if count <= 8 * len(targets) <= 8 * _CHAIN * count:
-        summary = of_scattered(block.values, targets, count, view.wanted, skip_nan)
-        fields = {name: field.reshape(len(first), width) for name, field in summary.fields.items()}
-        summary = Summary(summary.dtype, skip_nan, fields)
-        if primary == 1:
-            return number, _region([as_slice(second), as_slice(first)]), summary.transposed((1, 0))
-        return number, _region([as_slice(first), as_slice(second)]), summary
-    order = numpy.argsort(targets, kind="stable")
-    filled, starts, lengths = numpy.unique(targets[order], return_index=True, return_counts=True)
-    summary = of_segments(block.values[order], starts, lengths, view.wanted, skip_nan)
-    where = (first[filled // max(width, 1)], second[filled % max(width, 1)])
-    return number, where[::-1] if primary == 1 else where, summary
-
-
-def _targets(outer: Array, inner: Array | None, block: Compressed) -> Array:
-    """For each stored element, the sum of a number for its column (or row) and one for its position in there."""
-    largest = int(outer.max(initial=0)) + (block.extents()[1] if inner is None else int(inner.max(initial=0)))
-    # scipy converts indices that are wider than they need to be.
-    dtype = numpy.dtype(numpy.int32 if largest < numpy.iinfo(numpy.int32).max else numpy.int64)
-    across: Array = block.indices if inner is None else inner.astype(dtype)[block.indices]
-    if not outer.any():
-        return across.astype(dtype, copy=False)
-    return numpy.repeat(outer.astype(dtype), block.lengths()) + across
-
-
-class _Scatter(NamedTuple):
-    """Elements of a block, to be added to a result that is larger than what the block has for it."""
-
-    number: int
-    """Of the view."""
-    targets: Array
-    values: Array
-
-
-class _Stage:
-    """Sums that elements are added to one by one, before they are merged into the others."""
-
-    def __init__(self, total: Summary, primary: int) -> None:
-        self._total = total
-        # The axis that is compressed comes first.
-        self._order = (1, 0) if primary == 1 else (0, 1)
-        self._shape = tuple(total.shape[axis] for axis in self._order)
-        self._fields: dict[str, Array] = {}
-        self._seen = 0
-
-    def add(self, scatter: _Scatter, length: int) -> None:
-        """Take the elements of a block with so many columns (or rows)."""
-        total, targets, values = self._total, scatter.targets, scatter.values
-        if not self._fields:
-            self._fields = {
-                name: numpy.zeros(math.prod(self._shape), field.dtype)
-                for name, field in total.fields.items()
-                if name in ("skipped", "sum", "high", "nonzero")
-            }
-        fields = self._fields
-        with numpy.errstate(all="ignore"):
-            if "skipped" in fields:
-                missing = numpy.isnan(values)
-                if missing.any():
-                    numpy.add.at(fields["skipped"], targets[missing], 1)
-                    if "nonzero" in fields:
-                        numpy.add.at(fields["nonzero"], targets[missing], 1)
-                    targets, values = targets[~missing], values[~missing]
-            if "high" in fields:
-                numpy.add.at(fields["high"], targets, values.astype(fields["high"].dtype, copy=False))
-            if "sum" in fields and values.dtype.itemsize == 8:
-                numpy.add.at(fields["sum"], targets, values.astype(fields["sum"].dtype, copy=False))
-            if "nonzero" in fields:
-                numpy.add.at(fields["nonzero"], targets[values != 0], 1)
-        self._seen += length
-        if self._seen >= _MOST_ADDED:
-            self.flush()
-
-    def flush(self) -> None:
-        """Merge what was added."""
-        if not self._fields:
-            return
-        fields = self._fields
-        self._fields, self._seen = {}, 0
-        if "sum" in fields and self._total.dtype.itemsize < 8:
-            # So few small integers have a sum that is exact.
-            fields["sum"] = fields["high"].astype(fields["sum"].dtype)
-        if "high" in fields:
-            fields["low"] = numpy.zeros_like(fields["high"])
-        # How many there are does not matter to sums, and is counted in the end.
-        fields["count"] = numpy.zeros(math.prod(self._shape), numpy.int64)
-        added = {name: field.reshape(self._shape) for name, field in fields.items()}
-        self._total.merge_whole(Summary(self._total.dtype, self._total.skip_nan, added).transposed(self._order))
-
-
-def _places(along: Along, positions: Index) -> Array:
-    """Where in the result each position of a block's axis goes."""
-    if along == "reduce":
-        return numpy.zeros(len(positions), numpy.intp)
-    if along == "keep":
-        return numpy.asarray(positions, dtype=numpy.intp)
-    return along.labels[numpy.asarray(positions, dtype=numpy.intp)].astype(numpy.intp)

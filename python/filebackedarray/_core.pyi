@@ -32,8 +32,10 @@ _Progress: TypeAlias = Callable[[int, int], object]
 
 __all__ = [
     "OPTIMISED",
+    "Folded",
     "Snapshot",
     "SparseMatrix",
+    "Sweep",
     "Writer",
     "add_plugins",
     "after_fork",
@@ -54,6 +56,7 @@ __all__ = [
     "memory_limit",
     "multiply_dense",
     "only_this_file",
+    "read_blocks",
     "read_dense",
     "read_field",
     "read_path",
@@ -93,6 +96,61 @@ def reduce_dense(
     skip_nan: bool,
     progress: _Progress | None = None,
 ) -> list[dict[str, _Array]]: ...
+def read_blocks(path: _Path, name: bytes) -> tuple[int, ...]: ...
+
+# A block of a compressed matrix: first row and column, shape, whether it is compressed by column, pointers (uint64),
+# indices (int32 or int64), and the bytes of the values.
+_Block: TypeAlias = tuple[Sequence[int], Sequence[int], bool, _Array, _Array, _Array]
+
+@final
+class Folded: ...
+
+@final
+class Sweep:
+    """Statistics of an array whose values Python makes: fold blocks in any thread, merge them in one order."""
+
+    def __new__(
+        cls,
+        shape: Sequence[int],
+        chunk: Sequence[int],
+        selection: Sequence[_Axis],
+        dtype: str,
+        views: Sequence[_View],
+        *,
+        skip_nan: bool,
+        masked: bool = False,
+        block_bytes: int | None = None,
+    ) -> Sweep:
+        """Cut a selection of an array with chunks into units, as ``reduce_dense`` does."""
+
+    @staticmethod
+    def of_parts(
+        shape: Sequence[int], dtype: str, views: Sequence[_View], *, skip_nan: bool, sparse: bool = False
+    ) -> Sweep:
+        """Take parts that lie anywhere: blocks of a sparse matrix, or statistics of other arrays."""
+
+    def __len__(self) -> int: ...
+    def unit(self, number: int) -> list[list[tuple[int, int]]]:
+        """Along each axis the first position and the one past the last, of each box to be evaluated."""
+
+    def fold(
+        self,
+        number: int,
+        region: Sequence[tuple[int, int]],
+        values: _Array,
+        missing: _Array | None = None,
+        before: Folded | None = None,
+    ) -> Folded:
+        """Fold the bytes of a box's values in C order, after the boxes of the unit that came before."""
+
+    def fold_sparse(self, block: _Block) -> Folded | None:
+        """Fold stored elements; None if they are too few for all results: ``take_sparse`` is to have them in turn."""
+
+    def take_sparse(self, block: _Block) -> None: ...
+    def merge(self, folded: Folded) -> None: ...
+    def take_statistics(self, parts: Sequence[tuple[Sequence[int], dict[str, _Array]]]) -> None: ...
+    def finish(self) -> list[dict[str, _Array]]: ...
+
 def check_dense(
     path: _Path, name: bytes, progress: _Progress | None = None
 ) -> tuple[int, list[tuple[tuple[int, ...], str]]]: ...

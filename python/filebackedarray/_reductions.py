@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
@@ -16,7 +17,6 @@ from ._snapshot import Operations
 
 if TYPE_CHECKING:
     from ._blocks import Along, View
-    from ._statistics import Summary
     from ._trees import Node
 
 Array = numpy.typing.NDArray[Any]
@@ -85,14 +85,17 @@ def compute(
     Raises:
         TypeError: If the array is not of numbers.
     """
-    from ._statistics import STATISTICS, element_dtype, native, result_dtype
+    from ._statistics import STATISTICS, Summary, element_dtype, native, result_dtype
     from ._trees import CastNode, compiled
 
     wished = None if dtype is None else native(dtype)
     names = [name for request in requests for name in request.names]
     kind = numpy.dtype(tree.dtype)
-    if kind.kind not in "biufc":
+    masked = has_mask(tree)
+    if not masked and kind.kind not in "biufc":
         raise TypeError(f"there is no {names[0]} of an array of type {kind}: it should be of numbers or booleans")
+    if masked and kind.kind not in "biuf":
+        raise TypeError(f"there is no {names[0]} of a masked array of type {kind}: it should be of real numbers")
     node = compiled(tree)
     # What is converted how, and with or without NaN: each takes a sweep of its own.
     sweeps: dict[tuple[Any, bool], list[tuple[int, str]]] = {}
@@ -111,9 +114,11 @@ def compute(
             numbers = sorted({number for number, _ in wanted})
             views = [_view(requests[number], [name for n, name in wanted if n == number]) for number in numbers]
             part = share(report, turn, 1, len(sweeps)) if len(sweeps) > 1 else report
-            for number, view, summary in zip(
-                numbers, views, sweep(swept, views, skip_nan, part, buffer_size), strict=True
-            ):
+            # What is masked may be any value.
+            with numpy.errstate(all="ignore") if masked else nullcontext():
+                swept_up = sweep(swept, views, skip_nan, part, buffer_size, masked)
+            for number, view, fields in zip(numbers, views, swept_up, strict=True):
+                summary = Summary(fields, swept.dtype, skip_nan, masked)
                 counts = _sizes(view, node.shape)
                 for n, name in wanted:
                     if n == number:
@@ -142,14 +147,23 @@ def _without_nan(node: Node, skip_nan: bool, dtype: Any) -> Node:
         return node
 
     def zeroed(values: Array, out: Array | None = None) -> Array:
-        return numpy.where(numpy.isnan(values), numpy.zeros((), values.dtype), values)
+        missing = numpy.isnan(numpy.ma.getdata(values))
+        filled = numpy.where(missing, numpy.zeros((), values.dtype), numpy.ma.getdata(values))
+        if not numpy.ma.isMaskedArray(values):
+            return filled
+        return numpy.ma.MaskedArray(filled, numpy.ma.getmaskarray(values) | missing)
 
     return UnaryNode(node, zeroed)
 
 
 def sweep(
-    node: Node, views: Sequence[View], skip_nan: bool, report: Report | None, buffer_size: int | None = None
-) -> list[Summary]:
+    node: Node,
+    views: Sequence[View],
+    skip_nan: bool,
+    report: Report | None,
+    buffer_size: int | None = None,
+    masked: bool = False,
+) -> list[dict[str, Array]]:
     """Sum up an array, in the engine where that can do it, and by blocks otherwise.
 
     Args:
@@ -158,41 +172,57 @@ def sweep(
         skip_nan: Whether not to count NaN.
         report: Called now and then.
         buffer_size: Bytes of a block.
+        masked: Whether values may be masked.
 
     Returns:
-        A summary for each view.
+        Arrays for each view, as the engine's reductions return them.
     """
-    from ._blocks import Groups, block_sweep, result_shape
+    from ._blocks import block_sweep
     from ._engine_reduce import engine_sweep
-    from ._statistics import Summary
     from ._trees import joined_parts
+    from ._wide import is_wide, wide_sweep
 
-    joined = joined_parts(node) if 0 not in node.shape else None
+    if is_wide(node.dtype):
+        return wide_sweep(node, views, skip_nan, report, buffer_size)
+    if 0 in node.shape:
+        return block_sweep(node, views, skip_nan, report, buffer_size, masked)
+    joined = joined_parts(node)
     if joined is not None and len(joined[0]) > 1:
-        # Each part has chunks of its own.
-        parts, axis = joined
-        totals = [Summary.empty(result_shape(view, node.shape), node.dtype, view.wanted, skip_nan) for view in views]
-        start = 0
-        for part in parts:
-            length = part.shape[axis]
-            within = []
-            for view in views:
-                axes = list(view.axes)
-                groups = axes[axis]
-                if isinstance(groups, Groups):
-                    axes[axis] = groups._replace(labels=groups.labels[start : start + length])
-                within.append(view._replace(axes=tuple(axes)))
-            inner = share(report, start, length, node.shape[axis])
-            found = sweep(part, within, skip_nan, inner, buffer_size)
-            for total, view, summary in zip(totals, views, found, strict=True):
-                where: list[Any] = [slice(None)] * len(node.shape)
-                if view.axes[axis] == "keep":
-                    where[axis] = slice(start, start + length)
-                total.merge(summary, tuple(where))
-            start += length
-        return totals
-    swept = engine_sweep(node, views, skip_nan, report) if 0 not in node.shape else None
-    return block_sweep(node, views, skip_nan, report, buffer_size) if swept is None else swept
+        return _joined_sweep(node, *joined, views, skip_nan, report, buffer_size)
+    swept = engine_sweep(node, views, skip_nan, report)
+    return block_sweep(node, views, skip_nan, report, buffer_size, masked) if swept is None else swept
+
+
+def _joined_sweep(
+    node: Node,
+    parts: Sequence[Node],
+    axis: int,
+    views: Sequence[View],
+    skip_nan: bool,
+    report: Report | None,
+    buffer_size: int | None,
+) -> list[dict[str, Array]]:
+    """Sum up arrays that follow each other along an axis: each has chunks of its own."""
+    from ._blocks import Groups, sweep_of_parts
+
+    total = sweep_of_parts(node, views, skip_nan)
+    start = 0
+    for part in parts:
+        length = part.shape[axis]
+        within, origins = [], []
+        for view in views:
+            axes, origin = list(view.axes), [0] * len(node.shape)
+            groups = axes[axis]
+            if isinstance(groups, Groups):
+                axes[axis] = groups._replace(labels=groups.labels[start : start + length])
+            elif groups == "keep":
+                origin[axis] = start
+            within.append(view._replace(axes=tuple(axes)))
+            origins.append(origin)
+        inner = share(report, start, length, node.shape[axis])
+        total.take_statistics(list(zip(origins, sweep(part, within, skip_nan, inner, buffer_size), strict=True)))
+        start += length
+    return total.finish()
 
 
 def reduce(
@@ -225,11 +255,6 @@ def reduce(
     shape = tuple(tree.shape)
     axes = normalized_axes(axis, len(shape))
     result: Any
-    if has_mask(tree):
-        from ._masked import masked_statistic
-
-        result = masked_statistic(tree, name, axes, dtype=dtype, ddof=ddof, buffer_size=buffer_size, progress=progress)
-        return _without(result, () if keepdims else axes)
     along: tuple[Along, ...] = tuple("reduce" if number in axes else "keep" for number in range(len(shape)))
     request = Request(along, (name,))
     result = compute(tree, [request], dtype=dtype, ddof=ddof, progress=progress, buffer_size=buffer_size)[0][name]
@@ -261,7 +286,8 @@ class Reductions(Operations):
     """Statistics of an array, computed along its chunks.
 
     Nothing is read before a method is called; then the file is gone through once, in constant memory. Where the array
-    is a file's, or a subset, transpose or conversion of it, the engine does it all; otherwise numpy works on blocks.
+    is a file's, or a subset, transpose or conversion of it, the engine does it all; otherwise numpy computes the values
+    of blocks, which the engine sums up.
     Results have the types that numpy gives them, and the same bits whatever the number of threads. Of masked arrays,
     they are of what is not masked, as those of :py:mod:`numpy.ma`.
     """

@@ -13,7 +13,7 @@ import numpy.typing
 from delayedarray import DelayedArray
 
 from ._progress import Progress
-from ._reductions import Request, compute, has_mask, normalized_axes
+from ._reductions import Request, compute, normalized_axes
 from ._snapshot import one_state
 
 if TYPE_CHECKING:
@@ -195,15 +195,12 @@ def summarize(
             ``missing`` is something else.
         numpy.exceptions.AxisError: If there is no such axis.
         TypeError: If the array is of strings, or a label is not hashable.
-        NotImplementedError: If the array is masked.
         FileNotFoundError, OSError, MemoryError, KeyboardInterrupt: As for reading.
     """
     from ._blocks import Groups
     from ._statistics import STATISTICS
 
     tree = x.seed if isinstance(x, DelayedArray) else x
-    if has_mask(tree):
-        raise NotImplementedError("masked arrays cannot be summarized")
     shape = tuple(tree.shape)
     several = isinstance(axis, list)
     each_axis = axis if several else [axis]
@@ -307,8 +304,6 @@ def quality_control(
     tree = x.seed if isinstance(x, DelayedArray) else x
     if len(tree.shape) != 2:
         raise ValueError(f"cells and genes make two dimensions, not {len(tree.shape)}")
-    if has_mask(tree):
-        raise NotImplementedError("masked arrays cannot be summarized")
     (cells,) = normalized_axes(cell_axis, 2)
     genes = 1 - cells
     subsets = {} if subsets is None else subsets

@@ -35,7 +35,9 @@ from delayedarray import (
 )
 from delayedarray.DelayedOp import DelayedOp
 
+from . import _core
 from ._elementwise import Elementwise, aligned, is_delayed
+from ._names import engine_name, engine_path
 from ._reductions import has_mask
 from ._statistics import native
 from ._subset import select
@@ -130,6 +132,18 @@ class Compressed(NamedTuple):
         return Compressed(kept[pointers], indices[starts], added, self.by_column, self.shape, True)
 
 
+class Layout(NamedTuple):
+    """Of which dataset an array is made, and how that is cut into chunks."""
+
+    shape: tuple[int, ...]
+    """Of the dataset, in the order in which its elements are stored."""
+    chunk: tuple[int, ...]
+    axes: tuple[int, ...]
+    """Which axis of the dataset each axis of the array is."""
+    positions: tuple[Index, ...]
+    """Positions for each axis of the dataset."""
+
+
 class Node:
     """An array that can be evaluated for a part of it."""
 
@@ -169,6 +183,10 @@ class Node:
     def ticks(self) -> list[Array]:
         """For each axis, where its chunks end; where there are very many, some of those places."""
         raise NotImplementedError
+
+    def layout(self) -> Layout | None:
+        """The dataset whose chunks matter; None if there is none."""
+        return None
 
     def stored(self, axis: int) -> Array:
         """For each position of an axis of a sparse matrix, about how many elements are stored."""
@@ -249,6 +267,9 @@ class Leaf(Node):
             for end, extent in zip(ends, self.shape, strict=True)
         ]
 
+    def layout(self) -> Layout | None:
+        return None if self._structure is None else self._structure.layout()
+
     def stored(self, axis: int) -> Array:
         extent, other = self.shape[axis], self.shape[1 - axis]
         return numpy.full(extent, 0.1 * other, numpy.float32)
@@ -302,6 +323,16 @@ class DenseLeaf(Node):
 
     def ticks(self) -> list[Array]:
         return [_regular(chunk, extent) for chunk, extent in zip(self.seed._chunks, self.shape, strict=True)]
+
+    def layout(self) -> Layout:
+        seed, axes = self.seed, tuple(range(len(self.shape)))
+        order = slice(None) if seed._native_order else slice(None, None, -1)
+        chunk = seed._chunks[order]
+        if not seed._untrusted:
+            # The blocks in which the engine reads it, where it has no chunks.
+            chunk = _core.read_blocks(engine_path(seed.path), engine_name(seed.name))
+        shape = self.shape[order]
+        return Layout(shape, tuple(chunk), axes[order], tuple(map(range, shape)))
 
     def stored(self, axis: int) -> Array:
         return Leaf(self.seed).stored(axis)
@@ -358,6 +389,12 @@ class SparseLeaf(Node):
         ends[self._axis] = _regular(1, self.shape[self._axis])
         return ends
 
+    def layout(self) -> Layout:
+        # A dense block of it has whole columns (or rows), one after the other.
+        order = slice(None) if self._axis == 0 else slice(None, None, -1)
+        shape = self.shape[order]
+        return Layout(shape, (1, shape[1]), (self._axis, 1 - self._axis), tuple(map(range, shape)))
+
     def stored(self, axis: int) -> Array:
         if axis == self._axis and self.shape[axis] <= _MANY:
             if self._lengths is None:
@@ -400,6 +437,9 @@ class DualLeaf(Node):
 
     def ticks(self) -> list[Array]:
         return [self._by_row.ticks()[0], self._by_column.ticks()[1]]
+
+    def layout(self) -> Layout:
+        return self._by_row.layout()
 
     def stored(self, axis: int) -> Array:
         return (self._by_row, self._by_column)[axis].stored(axis)
@@ -457,6 +497,15 @@ class SubsetNode(Node):
             found.append(numpy.append(changes, len(positions)).astype(numpy.int64))
         return found
 
+    def layout(self) -> Layout | None:
+        below = self.child.layout()
+        if below is None:
+            return None
+        positions = list(below.positions)
+        for axis, taken in zip(below.axes, self.index, strict=True):
+            positions[axis] = composed(positions[axis], taken)
+        return below._replace(positions=tuple(positions))
+
     def stored(self, axis: int) -> Array:
         share = len(self.index[1 - axis]) / max(self.child.shape[1 - axis], 1)
         return self.child.stored(axis)[numpy.asarray(self.index[axis], dtype=numpy.intp)] * numpy.float32(share)
@@ -503,6 +552,10 @@ class TransposeNode(Node):
         ends = self.child.ticks()
         return [ends[axis] for axis in self.axes]
 
+    def layout(self) -> Layout | None:
+        below = self.child.layout()
+        return None if below is None else below._replace(axes=tuple(below.axes[axis] for axis in self.axes))
+
     def stored(self, axis: int) -> Array:
         return self.child.stored(self.axes[axis])
 
@@ -523,6 +576,9 @@ class _Isometric(Node):
 
     def ticks(self) -> list[Array]:
         return self.child.ticks()
+
+    def layout(self) -> Layout | None:
+        return self.child.layout()
 
     def stored(self, axis: int) -> Array:
         return self.child.stored(axis)
@@ -709,6 +765,9 @@ class BinaryNode(Node):
     def ticks(self) -> list[Array]:
         return self._main().ticks()
 
+    def layout(self) -> Layout | None:
+        return self._main().layout()
+
     def stored(self, axis: int) -> Array:
         left, right = self._children
         return left.stored(axis) + right.stored(axis)
@@ -751,6 +810,10 @@ class ElementwiseNode(Node):
     def ticks(self) -> list[Array]:
         main = self._main()
         return [_whole(extent) for extent in self.shape] if main is None else main.ticks()
+
+    def layout(self) -> Layout | None:
+        main = self._main()
+        return None if main is None else main.layout()
 
     def file_index(self, axis: int) -> Array | None:
         main = self._main()

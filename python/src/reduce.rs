@@ -133,7 +133,7 @@ pub(crate) struct Sweep {
 #[pymethods]
 impl Sweep {
     #[new]
-    #[pyo3(signature = (shape, chunk, selection, dtype, views, *, skip_nan, sparse=false, masked=false, block_bytes=None))]
+    #[pyo3(signature = (shape, chunk, selection, dtype, views, *, skip_nan, masked=false, block_bytes=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         shape: Vec<u64>,
@@ -142,7 +142,6 @@ impl Sweep {
         dtype: &str,
         views: Vec<(Vec<Bound<'_, PyAny>>, Bound<'_, PyAny>)>,
         skip_nan: bool,
-        sparse: bool,
         masked: bool,
         block_bytes: Option<usize>,
     ) -> PyResult<Self> {
@@ -150,10 +149,24 @@ impl Sweep {
         let target = ElementType::from_numpy(dtype).map_err(raise)?;
         let views = self::views(&views)?;
         let blocks = Grid::new(&shape, &chunk)
-            .and_then(|grid| {
-                Blocks::new(grid, &selection, target, views, [skip_nan, sparse, masked], block_bytes)
-            })
+            .and_then(|grid| Blocks::new(grid, &selection, target, views, [skip_nan, masked], block_bytes))
             .map_err(raise)?;
+        Ok(Self { blocks, target })
+    }
+
+    /// A sweep of an array whose parts lie anywhere.
+    #[staticmethod]
+    #[pyo3(signature = (shape, dtype, views, *, skip_nan, sparse=false))]
+    fn of_parts(
+        shape: Vec<usize>,
+        dtype: &str,
+        views: Vec<(Vec<Bound<'_, PyAny>>, Bound<'_, PyAny>)>,
+        skip_nan: bool,
+        sparse: bool,
+    ) -> PyResult<Self> {
+        let target = ElementType::from_numpy(dtype).map_err(raise)?;
+        let views = self::views(&views)?;
+        let blocks = Blocks::of_parts(&shape, target, views, skip_nan, sparse).map_err(raise)?;
         Ok(Self { blocks, target })
     }
 

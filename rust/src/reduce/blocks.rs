@@ -15,7 +15,7 @@ use super::number::Number;
 use super::running::Scattered;
 use super::{Statistics, Use, View, check_element, with_number};
 use crate::chunks::Grid;
-use crate::element::{ElementType, Kind};
+use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::plan::{PerAxis, Plan, per_axis};
@@ -126,14 +126,22 @@ pub enum Indices<'a> {
 ///
 /// Blocks may be folded by any thread in any order; what comes of them must be merged in the order of their numbers.
 pub struct Blocks {
-    plan: Plan,
-    units: Units,
-    band: Band,
+    /// How many positions there are along each axis.
+    lens: PerAxis<usize>,
+    /// How they are cut; nothing where blocks lie anywhere.
+    cut: Option<Cut>,
     target: ElementType,
     views: Vec<View>,
     counts: Counts,
     /// A vector of cells of the target's number.
     totals: Mutex<Box<dyn Any + Send>>,
+}
+
+/// A selection that is cut into units.
+struct Cut {
+    plan: Plan,
+    units: Units,
+    band: Band,
 }
 
 /// What is added up of compressed blocks before it is merged.
@@ -163,8 +171,8 @@ macro_rules! typed {
 impl Blocks {
     /// Prepares a sweep of a selection of an array with chunks.
     ///
-    /// `skips_nan` leaves NaNs out. `stores_some` is for matrices of which blocks have the stored elements only, the others
-    /// being zero; `masks` for arrays some of whose values may be missing. `bytes` is about how much a unit has.
+    /// `skips_nan` leaves NaNs out; `masks` says that values may be missing. `bytes` is about how much a unit has, if it is not
+    /// what is best.
     ///
     /// # Errors
     /// [`Error::Structure`] when shape, chunk, selection and views do not fit each other, [`Error::Index`] when an index is
@@ -174,24 +182,42 @@ impl Blocks {
         selection: &[Axis],
         target: ElementType,
         views: Vec<View>,
-        [skips_nan, stores_some, masks]: [bool; 3],
+        [skips_nan, masks]: [bool; 2],
         bytes: Option<usize>,
     ) -> Result<Self> {
-        check_element(target)?;
         let plan = Plan::new(grid, selection)?;
-        for view in &views {
-            view.check(plan.lens())?;
-        }
-        let skips_nan = skips_nan && target.kind() == Kind::Float;
-        let needs_zeros = views.iter().any(|view| view.wanted.moments || view.wanted.extremes);
-        let counts = Counts {
-            skips_nan,
-            present: skips_nan || masks,
-            stored: stores_some && (needs_zeros || skips_nan),
-        };
-        let units = units(&plan, target, &views, bytes);
+        let lens = PerAxis::from_slice(plan.lens());
+        let counts = Counts { skips_nan, present: skips_nan || masks, stored: false };
+        let mut blocks = Self::with(lens, target, views, counts)?;
+        let units = units(&plan, target, &blocks.views, bytes);
         let band = units.band(None);
-        let mut blocks = Self { plan, units, band, target, views, counts, totals: Mutex::new(Box::new(())) };
+        blocks.cut = Some(Cut { plan, units, band });
+        Ok(blocks)
+    }
+
+    /// Prepares a sweep of an array of this shape whose parts lie anywhere. If it is `sparse`, these are blocks of stored
+    /// elements, and all others are zero.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_parts(
+        shape: &[usize],
+        target: ElementType,
+        views: Vec<View>,
+        skips_nan: bool,
+        sparse: bool,
+    ) -> Result<Self> {
+        let needs_zeros = views.iter().any(|view| view.wanted.moments || view.wanted.extremes);
+        let counts = Counts { skips_nan, present: skips_nan, stored: sparse && (needs_zeros || skips_nan) };
+        Self::with(PerAxis::from_slice(shape), target, views, counts)
+    }
+
+    fn with(lens: PerAxis<usize>, target: ElementType, views: Vec<View>, counts: Counts) -> Result<Self> {
+        check_element(target)?;
+        for view in &views {
+            view.check(&lens)?;
+        }
+        let mut blocks = Self { lens, cut: None, target, views, counts, totals: Mutex::new(Box::new(())) };
         blocks.totals = Mutex::new(typed!(blocks, make_totals())?);
         Ok(blocks)
     }
@@ -203,7 +229,7 @@ impl Blocks {
     fn make_totals<T: Number>(&self) -> Result<Box<dyn Any + Send>> {
         let mut cells: Vec<Cells<T>> = memory::with_capacity(self.views.len())?;
         for view in &self.views {
-            cells.push(Cells::new(&view.lens(self.plan.lens()), view.wanted, self.counts)?);
+            cells.push(Cells::new(&view.lens(&self.lens), view.wanted, self.counts)?);
         }
         Ok(Box::new(Totals { cells, open: None }))
     }
@@ -211,14 +237,19 @@ impl Blocks {
     /// Number of units.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        if self.plan.count() == 0 { 0 } else { self.band.len() }
+        self.cut.as_ref().map_or(0, |cut| if cut.plan.count() == 0 { 0 } else { cut.band.len() })
     }
 
     fn whole_unit(&self, number: usize) -> Result<Region> {
-        if number < self.len() {
-            return Ok(self.units.unit(&self.plan, &self.band, number));
+        match &self.cut {
+            Some(Cut { plan, units, band }) if number < self.len() => Ok(units.unit(plan, band, number)),
+            _ => Err(Error::Index(format!("there is no unit {number} of {}", self.len()))),
         }
-        Err(Error::Index(format!("there is no unit {number} of {}", self.len())))
+    }
+
+    /// The box of all there is.
+    fn whole(&self) -> Region {
+        per_axis(self.lens.iter().map(|&len| 0..len))
     }
 
     /// The boxes of a unit, along each axis positions of the selection: one, or the parts of a chunk that is too large to be
@@ -270,10 +301,9 @@ impl Blocks {
         if !(fits && aligned && inside) {
             return Err(Error::Structure(format!("this is no block of unit {number}")));
         }
-        let origin = per_axis(self.plan.lens().iter().map(|&len| 0..len));
         let mut found: Part<T> = match before {
             Some(before) => *before.0.downcast().map_err(|_| other_type())?,
-            None => part(&self.views, &unit, &origin, self.counts)?,
+            None => part(&self.views, &unit, &self.whole(), self.counts)?,
         };
         for (block, range) in units::cut(region, BLOCK_ELEMENTS) {
             let bytes = &values[range.start * size_of::<T>()..range.end * size_of::<T>()];
@@ -298,13 +328,12 @@ impl Blocks {
             let cells = |view: &View| view.lens(lens).iter().copied().fold(1, usize::saturating_mul);
             self.views.iter().map(cells).fold(0, usize::saturating_add)
         };
-        let (own, all) = (count(&block.shape), count(self.plan.lens()));
+        let (own, all) = (count(&block.shape), count(&self.lens));
         if own > stored.values.len() / ELEMENTS_PER_CELL && own > all / 2 {
             return Ok(None);
         }
         let region = per_axis(block.origin.iter().zip(&block.shape).map(|(&start, &len)| start..start + len));
-        let origin = per_axis(self.plan.lens().iter().map(|&len| 0..len));
-        let mut part: Part<T> = part(&self.views, &region, &origin, self.counts)?;
+        let mut part: Part<T> = part(&self.views, &region, &self.whole(), self.counts)?;
         let mut scattered = compressed::scattered(&self.views, &part, stored.axis, Vec::new())?;
         stored.fold(&self.views, &mut part, &mut scattered, block.origin);
         compressed::settle(&mut part, &mut scattered);
@@ -321,17 +350,16 @@ impl Blocks {
 
     fn take_compressed_as<T: Number>(&self, block: &Compressed<'_>) -> Result<()> {
         let stored = self.stored::<T>(block)?;
-        let whole = per_axis(self.plan.lens().iter().map(|&len| 0..len));
+        let whole = self.whole();
         let (views, counts) = (&self.views, self.counts);
         let mut totals = self.lock();
         let Totals { cells, open } = totals.downcast_mut::<Totals<T>>().ok_or_else(other_type)?;
-        let mut now = match open.take() {
-            Some(open) => open,
-            None => {
-                let part = part(views, &whole, &whole, counts)?;
-                let scattered = compressed::scattered(views, &part, stored.axis, Vec::new())?;
-                Open { part, scattered, elements: 0 }
-            }
+        let mut now = if let Some(open) = open.take() {
+            open
+        } else {
+            let part = part(views, &whole, &whole, counts)?;
+            let scattered = compressed::scattered(views, &part, stored.axis, Vec::new())?;
+            Open { part, scattered, elements: 0 }
         };
         stored.fold(views, &mut now.part, &mut now.scattered, [0, 0]);
         now.elements += stored.values.len();
@@ -349,10 +377,12 @@ impl Blocks {
         let &Compressed { origin, shape, by_column, pointers, indices, values } = block;
         let axis = usize::from(by_column);
         let wrong = || Error::Structure("this is no compressed block of the matrix".into());
-        let lens = self.plan.lens();
+        let lens = &self.lens;
         let inside = lens.len() == 2
             && (0..2).all(|axis| origin[axis].checked_add(shape[axis]).is_some_and(|end| end <= lens[axis]));
-        let values: &[T] = bytemuck::try_cast_slice(values).map_err(|_| wrong())?;
+        // What is empty may lie anywhere.
+        let values: &[T] =
+            if values.is_empty() { &[] } else { bytemuck::try_cast_slice(values).map_err(|_| wrong())? };
         let count = match indices {
             Indices::Narrow(indices) => indices.len(),
             Indices::Wide(indices) => indices.len(),
@@ -429,7 +459,7 @@ impl Blocks {
             compressed::settle(&mut part, &mut scattered);
             merge_part(&mut cells, &part);
         }
-        let lens = self.plan.lens();
+        let lens = &self.lens;
         let mut results = memory::with_capacity(self.views.len())?;
         for (view, cells) in self.views.iter().zip(cells) {
             let mut result = Statistics::new::<T>(&view.lens(lens), view.wanted)?;

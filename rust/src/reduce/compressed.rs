@@ -47,7 +47,7 @@ pub(crate) fn fold<T: Number, I: Copy + TryInto<usize>>(
     scattered: &mut [Scattered<T>],
     axis: usize,
     first: [usize; 2],
-    segments: impl Iterator<Item = (usize, usize)> + Clone,
+    segments: &(impl Iterator<Item = (usize, usize)> + Clone),
     (secondary, secondary_first): (&[I], usize),
     values: &[T],
 ) {
@@ -108,10 +108,10 @@ impl<T: Number> Stored<'_, T> {
         let start = mine[1 - axis];
         match indices {
             Indices::Narrow(indices) => {
-                fold(views, part, scattered, axis, first, segments, (indices, start), values);
+                fold(views, part, scattered, axis, first, &segments, (indices, start), values);
             }
             Indices::Wide(indices) => {
-                fold(views, part, scattered, axis, first, segments, (indices, start), values);
+                fold(views, part, scattered, axis, first, &segments, (indices, start), values);
             }
         }
     }

@@ -55,24 +55,29 @@ impl<T: Number> Fold<T> for Sum {
     type Cell = T::Total;
     const EMPTY: T::Total = T::NOTHING;
 
+    #[inline]
     fn one(cell: &mut T::Total, value: T) {
         T::add(cell, value);
     }
 
+    #[inline]
     fn merge(cell: &mut T::Total, other: T::Total) {
         cell.merge(other);
     }
 
+    #[inline]
     fn same(cell: &mut T::Total, value: T, times: u64) {
         T::add_times(cell, value, times);
     }
 
+    #[inline]
     fn run(cell: &mut T::Total, values: &[T]) {
         for part in values.chunks(T::LOCAL) {
             T::add_local(cell, sum(part));
         }
     }
 
+    #[inline]
     fn rows(cells: &mut [T::Total], values: &[T]) {
         let width = cells.len();
         if values.len() == width {
@@ -156,6 +161,7 @@ pub(crate) struct Moments {
 impl Moments {
     /// Takes all values of another (Chan, Golub and `LeVeque`, 1979, "Updating Formulae and a Pairwise Algorithm for
     /// Computing Sample Variances", equation 2.1).
+    #[inline]
     pub(crate) fn merge(&mut self, other: Self) {
         if other.count == 0.0 {
             return;
@@ -173,6 +179,7 @@ impl Moments {
     }
 
     /// Takes one value (Welford, 1962, "Note on a Method for Calculating Corrected Sums of Squares and Products").
+    #[inline]
     fn add(&mut self, value: f64) {
         self.count += 1.0;
         let delta = (value - self.mean) - self.low;
@@ -189,20 +196,24 @@ impl<T: Number> Fold<T> for Spread {
     type Cell = Moments;
     const EMPTY: Moments = Moments { count: 0.0, mean: 0.0, low: 0.0, m2: 0.0 };
 
+    #[inline]
     fn one(cell: &mut Moments, value: T) {
         cell.add(value.to_f64());
     }
 
+    #[inline]
     fn merge(cell: &mut Moments, other: Moments) {
         cell.merge(other);
     }
 
+    #[inline]
     fn same(cell: &mut Moments, value: T, times: u64) {
         let mut one = <Self as Fold<T>>::EMPTY;
         <Self as Fold<T>>::run(&mut one, &[value]);
         cell.merge(Moments { count: times as f64, ..one });
     }
 
+    #[inline]
     fn run(cell: &mut Moments, values: &[T]) {
         // A few at a time, which stay in the processor's caches for a second look at them.
         for part in values.chunks(PART) {
@@ -238,6 +249,7 @@ impl<T: Number> Fold<T> for Spread {
         }
     }
 
+    #[inline]
     fn rows(cells: &mut [Moments], values: &[T]) {
         let width = cells.len();
         if values.len() == width {
@@ -291,17 +303,20 @@ struct Deviations {
 }
 
 impl Deviations {
+    #[inline]
     fn mean(&self) -> f64 {
         self.center + self.error / self.count
     }
 
     /// Whether the center is so far from the mean that digits of the variance are lost.
+    #[inline]
     fn is_off(&self) -> bool {
         self.error * self.error > 0.5 * self.squares * self.count
     }
 
     /// Chan, Golub and `LeVeque`, 1983, "Algorithms for Computing the Sample Variance", the corrected two-pass algorithm:
     /// whatever the center was, it is taken out again.
+    #[inline]
     fn moments(&self) -> Moments {
         let m2 = self.squares - self.error * self.error / self.count;
         let (mean, low) = two_sum(self.center, self.error / self.count);
@@ -325,6 +340,7 @@ impl<T: Number> Fold<T> for Extremes {
     type Cell = Bounds<T>;
     const EMPTY: Bounds<T> = Bounds { min: T::GREATEST, max: T::LEAST, has_nan: false };
 
+    #[inline]
     fn one(cell: &mut Bounds<T>, value: T) {
         if value < cell.min {
             cell.min = value;
@@ -335,6 +351,7 @@ impl<T: Number> Fold<T> for Extremes {
         cell.has_nan |= value.is_nan();
     }
 
+    #[inline]
     fn merge(cell: &mut Bounds<T>, other: Bounds<T>) {
         if other.min < cell.min {
             cell.min = other.min;
@@ -345,10 +362,12 @@ impl<T: Number> Fold<T> for Extremes {
         cell.has_nan |= other.has_nan;
     }
 
+    #[inline]
     fn same(cell: &mut Bounds<T>, value: T, _: u64) {
         <Self as Fold<T>>::one(cell, value);
     }
 
+    #[inline]
     fn run(cell: &mut Bounds<T>, values: &[T]) {
         let (blocks, rest) = values.as_chunks::<LANES>();
         let (mut min, mut max, mut nan) = ([cell.min; LANES], [cell.max; LANES], [false; LANES]);
@@ -367,6 +386,30 @@ impl<T: Number> Fold<T> for Extremes {
             <Self as Fold<T>>::one(cell, value);
         }
     }
+
+    #[inline]
+    fn rows(cells: &mut [Bounds<T>], values: &[T]) {
+        let width = cells.len();
+        if values.len() <= width {
+            cells.iter_mut().zip(values).for_each(|(cell, &value)| <Self as Fold<T>>::one(cell, value));
+            return;
+        }
+        for (number, cells) in cells.chunks_mut(STRIP).enumerate() {
+            let columns = number * STRIP..number * STRIP + cells.len();
+            let (mut min, mut max, mut nan) = ([T::GREATEST; STRIP], [T::LEAST; STRIP], [false; STRIP]);
+            for row in values.chunks_exact(width) {
+                for (lane, &value) in row[columns.clone()].iter().enumerate() {
+                    min[lane] = if value < min[lane] { value } else { min[lane] };
+                    max[lane] = if value > max[lane] { value } else { max[lane] };
+                    nan[lane] |= value.is_nan();
+                }
+            }
+            for (lane, cell) in cells.iter_mut().enumerate() {
+                let found = Bounds { min: min[lane], max: max[lane], has_nan: nan[lane] };
+                <Self as Fold<T>>::merge(cell, found);
+            }
+        }
+    }
 }
 
 /// What another fold makes of the values that are not NaN.
@@ -376,16 +419,19 @@ impl<T: Number, F: Fold<T>> Fold<T> for OfPresent<F> {
     type Cell = F::Cell;
     const EMPTY: F::Cell = F::EMPTY;
 
+    #[inline]
     fn one(cell: &mut F::Cell, value: T) {
         if !value.is_nan() {
             F::one(cell, value);
         }
     }
 
+    #[inline]
     fn merge(cell: &mut F::Cell, other: F::Cell) {
         F::merge(cell, other);
     }
 
+    #[inline]
     fn same(cell: &mut F::Cell, value: T, times: u64) {
         if !value.is_nan() {
             F::same(cell, value, times);
@@ -400,14 +446,17 @@ impl<T: Number> Fold<T> for Nonzero {
     type Cell = u64;
     const EMPTY: u64 = 0;
 
+    #[inline]
     fn one(cell: &mut u64, value: T) {
         *cell += u64::from(value.is_nonzero());
     }
 
+    #[inline]
     fn same(cell: &mut u64, value: T, times: u64) {
         *cell += if value.is_nonzero() { times } else { 0 };
     }
 
+    #[inline]
     fn merge(cell: &mut u64, other: u64) {
         *cell += other;
     }
@@ -420,14 +469,17 @@ impl<T: Number> Fold<T> for Present {
     type Cell = u64;
     const EMPTY: u64 = 0;
 
+    #[inline]
     fn one(cell: &mut u64, value: T) {
         *cell += u64::from(!value.is_nan());
     }
 
+    #[inline]
     fn same(cell: &mut u64, value: T, times: u64) {
         *cell += if value.is_nan() { 0 } else { times };
     }
 
+    #[inline]
     fn merge(cell: &mut u64, other: u64) {
         *cell += other;
     }
@@ -440,18 +492,22 @@ impl<T: Number> Fold<T> for Stored {
     type Cell = u64;
     const EMPTY: u64 = 0;
 
+    #[inline]
     fn one(cell: &mut u64, _: T) {
         *cell += 1;
     }
 
+    #[inline]
     fn same(cell: &mut u64, _: T, times: u64) {
         *cell += times;
     }
 
+    #[inline]
     fn merge(cell: &mut u64, other: u64) {
         *cell += other;
     }
 
+    #[inline]
     fn run(cell: &mut u64, values: &[T]) {
         *cell += values.len() as u64;
     }
@@ -564,6 +620,11 @@ mod tests {
         }
         for cells in ways::<f64, Sum>(&[1.0, f64::INFINITY, 2.0, 3.0], 1) {
             assert_eq!(cells[0].in_two().0, f64::INFINITY);
+        }
+        for times in [1, 3, 1 << 32, (1 << 40) + 5] {
+            let mut cell = <Sum as Fold<f64>>::EMPTY;
+            <Sum as Fold<f64>>::same(&mut cell, f64::NEG_INFINITY, times);
+            assert_eq!(cell.in_two().0, f64::NEG_INFINITY);
         }
     }
 }

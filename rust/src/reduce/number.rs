@@ -65,18 +65,22 @@ pub(crate) trait Total: Copy + Default + Send {
 impl Total for i128 {
     const IS_INTEGER: bool = true;
 
+    #[inline]
     fn merge(&mut self, other: Self) {
         *self = self.wrapping_add(other);
     }
 
+    #[inline]
     fn from_two(high: f64, low: f64) -> Self {
         (high as Self).wrapping_add(low as Self)
     }
 
+    #[inline]
     fn wrapped(self) -> i64 {
         self as i64
     }
 
+    #[inline]
     fn in_two(self) -> (f64, f64) {
         let high = self as f64;
         (high, self.wrapping_sub(high as Self) as f64)
@@ -85,6 +89,7 @@ impl Total for i128 {
 
 /// The sum of two doubles, and what rounding has taken from it, which is a double too (Knuth, The Art of Computer
 /// Programming 2, 4.2.2).
+#[inline]
 pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let rest = sum - a;
@@ -99,15 +104,18 @@ pub(crate) struct Compensated {
 }
 
 impl Compensated {
+    #[inline]
     fn add(&mut self, value: f64) {
         let (sum, lost) = two_sum(self.high, value);
         self.high = sum;
         self.low += lost;
     }
 
+    #[inline]
     fn add_times(&mut self, value: f64, times: u64) {
-        // Each half is a double.
-        for times in [times >> 32 << 32, times & 0xffff_ffff].map(|half| half as f64) {
+        // Each half is a double. None of an infinity would be a NaN.
+        let halves = [times >> 32 << 32, times & 0xffff_ffff].into_iter().filter(|&half| half > 0);
+        for times in halves.map(|half| half as f64) {
             let product = value * times;
             self.add(product);
             self.low += value.mul_add(times, -product);
@@ -118,19 +126,23 @@ impl Compensated {
 impl Total for Compensated {
     const IS_INTEGER: bool = false;
 
+    #[inline]
     fn merge(&mut self, other: Self) {
         self.add(other.high);
         self.low += other.low;
     }
 
+    #[inline]
     fn from_two(high: f64, low: f64) -> Self {
         Self { high, low }
     }
 
+    #[inline]
     fn wrapped(self) -> i64 {
         0
     }
 
+    #[inline]
     fn in_two(self) -> (f64, f64) {
         (self.high, self.low)
     }
@@ -150,34 +162,42 @@ macro_rules! integer {
             type Moments = $moments;
             type Running = $running;
 
+            #[inline]
             fn local(self) -> $local {
                 <$local>::from(self)
             }
 
+            #[inline]
             fn add_local(total: &mut i128, local: $local) {
                 *total = total.wrapping_add(i128::from(local));
             }
 
+            #[inline]
             fn add_times(total: &mut i128, value: Self, times: u64) {
                 *total = total.wrapping_add(i128::from(value).wrapping_mul(i128::from(times)));
             }
 
+            #[inline]
             fn add(total: &mut i128, value: Self) {
                 *total = total.wrapping_add(i128::from(value));
             }
 
+            #[inline]
             fn to_f64(self) -> f64 {
                 self as f64
             }
 
+            #[inline]
             fn local_to_f64(local: $local) -> f64 {
                 local as f64
             }
 
+            #[inline]
             fn is_nan(self) -> bool {
                 false
             }
 
+            #[inline]
             fn is_nonzero(self) -> bool {
                 self != 0
             }
@@ -208,34 +228,42 @@ macro_rules! float {
             type Moments = Near;
             type Running = NearAndSum<Compensated>;
 
+            #[inline]
             fn local(self) -> f64 {
                 $to_f64(self)
             }
 
+            #[inline]
             fn add_local(total: &mut Compensated, local: f64) {
                 total.add(local);
             }
 
+            #[inline]
             fn add_times(total: &mut Compensated, value: Self, times: u64) {
                 total.add_times($to_f64(value), times);
             }
 
+            #[inline]
             fn add(total: &mut Compensated, value: Self) {
                 $add(total, $to_f64(value));
             }
 
+            #[inline]
             fn to_f64(self) -> f64 {
                 $to_f64(self)
             }
 
+            #[inline]
             fn local_to_f64(local: f64) -> f64 {
                 local
             }
 
+            #[inline]
             fn is_nan(self) -> bool {
                 self.is_nan()
             }
 
+            #[inline]
             fn is_nonzero(self) -> bool {
                 $to_f64(self) != 0.0
             }

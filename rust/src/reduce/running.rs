@@ -39,6 +39,7 @@ macro_rules! exact {
             // Of a value of 32 bits, the square has 64; a sum of so many of them, times their number, 128 at most.
             const MOST: u32 = 1 << 31;
 
+            #[inline]
             fn add(&mut self, value: $t) {
                 let value = i64::from(value);
                 self.count += 1;
@@ -46,10 +47,12 @@ macro_rules! exact {
                 self.squares += <$squares>::from(value.unsigned_abs() * value.unsigned_abs());
             }
 
+            #[inline]
             fn count(&self) -> u32 {
                 self.count
             }
 
+            #[inline]
             fn moments(&self) -> Moments {
                 let count = f64::from(self.count);
                 // Whole and rest, so that the mean is as exact as two doubles are.
@@ -60,6 +63,7 @@ macro_rules! exact {
                 Moments { count, mean, low, m2: times_count as f64 / count }
             }
 
+            #[inline]
             fn total(&self) -> i128 {
                 self.sum.into()
             }
@@ -87,6 +91,7 @@ pub(crate) struct Near {
 impl Near {
     const EMPTY: Self = Self { center: 0.0, deviations: 0.0, squares: 0.0, count: 0 };
 
+    #[inline]
     fn add(&mut self, value: f64) {
         if self.count == 0 {
             self.center = value;
@@ -97,6 +102,7 @@ impl Near {
         self.squares += deviation * deviation;
     }
 
+    #[inline]
     fn moments(&self) -> Moments {
         let count = f64::from(self.count);
         let step = self.deviations / count;
@@ -119,18 +125,22 @@ impl<T: Number> Running<T> for Near {
     // Few, for what rounding takes.
     const MOST: u32 = 64;
 
+    #[inline]
     fn add(&mut self, value: T) {
         self.add(value.to_f64());
     }
 
+    #[inline]
     fn count(&self) -> u32 {
         self.count
     }
 
+    #[inline]
     fn moments(&self) -> Moments {
         self.moments()
     }
 
+    #[inline]
     fn total(&self) -> T::Total {
         T::NOTHING
     }
@@ -147,19 +157,23 @@ impl<T: Number> Running<T> for NearAndSum<T::Total> {
     const EMPTY: Self = Self { near: Near::EMPTY, sum: T::NOTHING };
     const MOST: u32 = <Near as Running<T>>::MOST;
 
+    #[inline]
     fn add(&mut self, value: T) {
         self.near.add(value.to_f64());
         T::add(&mut self.sum, value);
     }
 
+    #[inline]
     fn count(&self) -> u32 {
         self.near.count
     }
 
+    #[inline]
     fn moments(&self) -> Moments {
         self.near.moments()
     }
 
+    #[inline]
     fn total(&self) -> T::Total {
         self.sum
     }
@@ -200,6 +214,7 @@ impl<T: Number> All<T> {
     }
 
     /// Whether it took any.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.running.count() == 0 && self.nans == 0
     }

@@ -402,7 +402,7 @@ impl Sweep<'_> {
         let mut cells = [0; 2];
         cells[axis] = first;
         let segments = segments.iter().copied();
-        compressed::fold(self.views, part, scattered, axis, cells, segments, (secondary, 0), values);
+        compressed::fold(self.views, part, scattered, axis, cells, &segments, (secondary, 0), values);
     }
 
     /// Goes through windows, one after another, and brings whole columns (or rows) into canonical form.
