@@ -14,7 +14,7 @@ import pytest
 from delayedarray import to_dense_array
 
 from chunks import chunk_place, read_chunk
-from filebackedarray import Hdf5DenseArraySeed
+from filebackedarray import Hdf5DenseArraySeed, limit_threads, set_num_threads
 from helpers import (
     assert_direct,
     assert_identical,
@@ -214,6 +214,45 @@ def test_a_mask_that_skips_the_filter(tmp_path: Path, name: str) -> None:
         dataset[:300] = values
         dataset.id.write_direct_chunk((300,), values[::-1].tobytes(), 1)
     check(path, numpy.concatenate([values, values[::-1]]))
+
+
+# The filters whose blocks several threads decode; tiles of Blosc2 have axes of odd lengths.
+BLOCKS = [
+    *("lz4", "lz4-blocks-of-1024", "bitshuffle", "bitshuffle-lz4", "bitshuffle-zstd"),
+    *(name for name in FILTERS if name.startswith("blosc") and "stored" not in name and "zlib" not in name),
+]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_threads_decode_a_large_chunk_as_one_does(tmp_path: Path, name: str) -> None:
+    """Blocks of a single chunk of several MB have the same values, or the same error, with any number of threads."""
+    path = tmp_path / "x.h5"
+    rng = numpy.random.default_rng(3)
+    values = rng.poisson(3, (1203, 1001)).astype("<i4")
+    with h5py.File(path, "w") as handle:
+        handle.create_dataset("x", data=values, chunks=values.shape, **FILTERS[name])
+    start, stored = chunk_place(path, (0, 0))
+    assert_direct(path, "x")
+
+    def read(path: Path, threads: int) -> numpy.ndarray | str:
+        with limit_threads(threads):
+            try:
+                return to_dense_array(Hdf5DenseArraySeed(path, "x", native_order=True))
+            except OSError as error:
+                return str(error)
+
+    before = set_num_threads(5)
+    try:
+        for threads in (1, 2, 5):
+            assert_identical(read(path, threads), values)
+        places = sorted(int(at) for at in rng.integers(1000, stored, 6))
+        damages = [(start + at, rng.bytes(3)) for at in places]
+        for damaged in damaged_copies(path, damages):
+            one, *others = (read(damaged, threads) for threads in (1, 2, 5))
+            for other in others:
+                numpy.testing.assert_array_equal(other, one)
+    finally:
+        set_num_threads(before)
 
 
 # Blosc that only stores makes nothing smaller, and is left out of every chunk.

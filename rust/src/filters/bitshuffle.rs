@@ -6,7 +6,8 @@
 //! their decoded length (64 bits, big-endian) and the length of a block (32 bits), and each block with its
 //! own (32 bits).
 
-use super::{Buffer, Complaint, lz4, shuffle, zstd};
+use super::blocks::{self, Blocks};
+use super::{Buffer, Codecs, Complaint, lz4, shuffle, zstd};
 
 /// Bytes of a block for which the filter chooses the number of elements (`BSHUF_TARGET_BLOCK_SIZE_B`).
 const BLOCK_BYTES: usize = 8192;
@@ -73,11 +74,9 @@ impl Bitshuffle {
         self,
         input: &[u8],
         output: &mut [u8],
-        zstd: &mut zstd::Decoder,
-        work: &mut Workspace,
+        codecs: &mut Codecs,
     ) -> Result<usize, Complaint> {
-        const CUT: &str = "its bitshuffle blocks end in the middle";
-        let (total, block, mut rest) = if self.codec == Codec::None {
+        let (total, block, rest) = if self.codec == Codec::None {
             (input.len(), self.block, input)
         } else {
             let (&total, rest) = input.split_first_chunk().ok_or(CUT)?;
@@ -92,35 +91,77 @@ impl Bitshuffle {
         if !total.is_multiple_of(self.element) {
             return Err(format!("{total} bytes are no bitshuffled elements of {}", self.element).into());
         }
-        for target in output.chunks_mut(block.saturating_mul(self.element)) {
-            let whole = target.len() / (GROUP * self.element) * (GROUP * self.element);
-            let (target, left_over) = target.split_at_mut(whole);
-            if !target.is_empty() {
-                match self.codec {
-                    Codec::None => {
-                        let (stored, after) = rest.split_at_checked(whole).ok_or(CUT)?;
-                        untranspose(self.element, stored, &mut work.planes, target)?;
-                        rest = after;
-                    }
-                    Codec::Lz4 => {
-                        let bits = work.block.prepare(whole)?;
-                        lz4::decode_block(lz4::sized(&mut rest)?, bits)?;
-                        untranspose(self.element, bits, &mut work.planes, target)?;
-                    }
-                    Codec::Zstd => {
-                        let bits = work.block.prepare(whole)?;
-                        zstd.decode_whole(lz4::sized(&mut rest)?, bits)?;
-                        untranspose(self.element, bits, &mut work.planes, target)?;
-                    }
-                }
-            }
-            let (stored, after) = rest.split_at_checked(left_over.len()).ok_or(CUT)?;
-            left_over.copy_from_slice(stored);
-            rest = after;
-        }
+        let streams = Streams { filter: self, rest };
+        blocks::decode(streams, output, block.saturating_mul(self.element), codecs)?;
         Ok(total)
     }
+
+    /// How many of a block's `len` bytes are transposed.
+    fn whole(self, len: usize) -> usize {
+        len / (GROUP * self.element) * (GROUP * self.element)
+    }
 }
+
+/// Blocks that follow each other, behind their lengths where they are compressed.
+#[derive(Clone)]
+struct Streams<'i> {
+    filter: Bitshuffle,
+    rest: &'i [u8],
+}
+
+impl<'i> Streams<'i> {
+    /// Takes the stream of a block of which `whole` bytes are transposed, if any are.
+    fn stored(&mut self, whole: usize) -> Result<&'i [u8], Complaint> {
+        if whole == 0 || self.filter.codec == Codec::None {
+            self.plain(whole)
+        } else {
+            lz4::sized(&mut self.rest)
+        }
+    }
+
+    /// Takes bytes that stand as they are.
+    fn plain(&mut self, len: usize) -> Result<&'i [u8], Complaint> {
+        let (bytes, after) = self.rest.split_at_checked(len).ok_or(CUT)?;
+        self.rest = after;
+        Ok(bytes)
+    }
+}
+
+impl Blocks for Streams<'_> {
+    fn skip(&mut self, len: usize) -> Result<(), Complaint> {
+        let whole = self.filter.whole(len);
+        self.stored(whole)?;
+        self.plain(len - whole).map(drop)
+    }
+
+    fn decode(&mut self, target: &mut [u8], codecs: &mut Codecs) -> Result<(), Complaint> {
+        let Bitshuffle { element, codec, .. } = self.filter;
+        let whole = self.filter.whole(target.len());
+        let (target, left_over) = target.split_at_mut(whole);
+        if whole > 0 {
+            let stored = self.stored(whole)?;
+            let Codecs { zstd, work: Workspace { block, planes, .. }, .. } = codecs;
+            let bits = match codec {
+                Codec::None => stored,
+                Codec::Lz4 => {
+                    let bits = block.prepare(whole)?;
+                    lz4::decode_block(stored, bits)?;
+                    bits
+                }
+                Codec::Zstd => {
+                    let bits = block.prepare(whole)?;
+                    zstd.decode_whole(stored, bits)?;
+                    bits
+                }
+            };
+            untranspose(element, bits, planes, target)?;
+        }
+        left_over.copy_from_slice(self.plain(left_over.len())?);
+        Ok(())
+    }
+}
+
+const CUT: &str = "its bitshuffle blocks end in the middle";
 
 /// Elements of a block; 0 asks for the default (`bshuf_default_block_size`).
 fn block_len(asked: usize, element: usize) -> Option<usize> {
@@ -195,9 +236,8 @@ mod tests {
 
     fn run(values: &[u32], input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
         let mut output = vec![0; len];
-        let (mut zstd, mut work) = (zstd::Decoder::default(), Workspace::default());
         let filter = Bitshuffle::new(values).unwrap();
-        let made = filter.decode(input, &mut output, &mut zstd, &mut work)?;
+        let made = filter.decode(input, &mut output, &mut Codecs::default())?;
         output.truncate(made);
         Ok(output)
     }

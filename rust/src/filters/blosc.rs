@@ -6,6 +6,7 @@
 use libdeflater::Decompressor;
 
 use super::bitshuffle::{self, Workspace};
+use super::blocks::{self, Blocks};
 use super::{Buffer, Codecs, Complaint, Declined, blosclz, deflate, lz4, shuffle, zstd};
 
 /// The filter's number.
@@ -61,9 +62,34 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
         return Ok(total);
     }
     let codec = Codec::new(flags >> 5, codec_version, ID)?;
-    let element = usize::from(element);
-    for (i, target) in output.chunks_mut(block).enumerate() {
-        let start = word(input, HEADER + 4 * i).ok_or(CUT)? as usize;
+    let streams = Streams { input, flags, codec, element: usize::from(element), block, next: 0 };
+    blocks::decode(streams, output, block, codecs)?;
+    Ok(total)
+}
+
+/// Blocks whose places stand in a table behind the header.
+#[derive(Clone)]
+struct Streams<'i> {
+    input: &'i [u8],
+    flags: u8,
+    codec: Codec,
+    /// Bytes of an element, and of a block that is not the last.
+    element: usize,
+    block: usize,
+    /// The number of the next block.
+    next: usize,
+}
+
+impl Blocks for Streams<'_> {
+    fn skip(&mut self, _len: usize) -> Result<(), Complaint> {
+        self.next += 1;
+        Ok(())
+    }
+
+    fn decode(&mut self, target: &mut [u8], codecs: &mut Codecs) -> Result<(), Complaint> {
+        let Self { input, flags, codec, element, block, next } = *self;
+        self.next += 1;
+        let start = word(input, HEADER + 4 * next).ok_or(CUT)? as usize;
         let mut stream = input.get(start..).ok_or(CUT)?;
         let is_left_over = target.len() < block;
         let splits = if flags & NOT_SPLIT == 0
@@ -79,7 +105,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
             return Err("its Blosc blocks are no multiple of the element size".into());
         }
         let part = target.len() / splits;
-        let Codecs { inflater, zstd, work: Workspace { block, planes, .. } } = &mut *codecs;
+        let Codecs { inflater, zstd, work: Workspace { block, planes, .. }, .. } = codecs;
         let order = Order::new(flags, element, target.len());
         let decoded = if order == Order::Plain { &mut *target } else { block.prepare(target.len())? };
         for part in decoded.chunks_mut(part) {
@@ -90,9 +116,8 @@ pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Re
                 codec.decode(bytes, part, inflater, zstd)?;
             }
         }
-        order.restore(element, block.bytes(), planes, target)?;
+        order.restore(element, block.bytes(), planes, target)
     }
-    Ok(total)
 }
 
 /// Takes what stands behind its length in 32 bits, little-endian.

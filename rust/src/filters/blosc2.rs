@@ -4,6 +4,7 @@
 //! (`README_B2ND_METALAYER.rst`).
 
 use super::bitshuffle::{self, Workspace};
+use super::blocks::{self, Blocks};
 use super::blosc::{Codec, word};
 use super::{Codecs, Complaint, Declined, shuffle};
 
@@ -193,10 +194,7 @@ impl<'i> Chunk<'i> {
 
     /// Decodes all blocks into `output`, which has the chunk's length.
     fn decode(&self, output: &mut [u8], codecs: &mut Codecs) -> Result<(), Complaint> {
-        for (i, target) in output.chunks_mut(self.block).enumerate() {
-            self.block(i, target, codecs)?;
-        }
-        Ok(())
+        blocks::decode(InOrder { chunk: self, next: 0 }, output, self.block, codecs)
     }
 
     /// Decodes a block into `target`, which has its length.
@@ -239,7 +237,7 @@ impl<'i> Chunk<'i> {
             return Err("its Blosc2 blocks are no multiple of the element size".into());
         }
         let codec = Codec::new(self.flags >> 5, self.codec_version, ID)?;
-        let Codecs { inflater, zstd, work: Workspace { block, planes, .. } } = codecs;
+        let Codecs { inflater, zstd, work: Workspace { block, planes, .. }, .. } = codecs;
         for part in target.chunks_mut(part) {
             let (&len, rest) = stream.split_first_chunk().ok_or(CUT)?;
             let len = i32::from_le_bytes(len);
@@ -289,6 +287,26 @@ impl<'i> Chunk<'i> {
     }
 }
 
+/// The blocks of a chunk that lie in it one after the other.
+#[derive(Clone)]
+struct InOrder<'c> {
+    chunk: &'c Chunk<'c>,
+    /// The number of the next block.
+    next: usize,
+}
+
+impl Blocks for InOrder<'_> {
+    fn skip(&mut self, _len: usize) -> Result<(), Complaint> {
+        self.next += 1;
+        Ok(())
+    }
+
+    fn decode(&mut self, target: &mut [u8], codecs: &mut Codecs) -> Result<(), Complaint> {
+        self.next += 1;
+        self.chunk.block(self.next - 1, target, codecs)
+    }
+}
+
 fn repeat(value: &[u8], target: &mut [u8]) -> Result<(), Complaint> {
     for target in target.chunks_mut(value.len().max(1)) {
         target.copy_from_slice(value.get(..target.len()).ok_or(BROKEN)?);
@@ -326,7 +344,7 @@ impl Tiles {
         Ok(Some(Self { shape, tile }))
     }
 
-    /// Decodes tile after tile to where it lies.
+    /// Decodes the tiles to where they lie.
     fn decode(&self, chunk: &Chunk<'_>, output: &mut [u8], codecs: &mut Codecs) -> Result<usize, Complaint> {
         let product = |extents: &[usize]| {
             extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
@@ -349,36 +367,73 @@ impl Tiles {
         let output = output
             .get_mut(..total)
             .ok_or("its Blosc2 header says that there is more than there should be")?;
-        let last = self.shape.len() - 1;
+        let band = total / self.shape[0] * self.tile[0];
+        let tiles_per_band = tiles / counts[0];
+        let bands = Bands { tiles: self, chunk, counts: &counts, element, block, tiles_per_band, next: 0 };
+        blocks::decode(bands, output, band, codecs)?;
+        Ok(total)
+    }
+}
+
+/// Tiles that have the same place on the slowest axis, which together are a part of the chunk without gaps.
+#[derive(Clone)]
+struct Bands<'c> {
+    tiles: &'c Tiles,
+    chunk: &'c Chunk<'c>,
+    /// Number of tiles on each axis.
+    counts: &'c [usize],
+    /// Bytes of an element, and of a tile.
+    element: usize,
+    block: usize,
+    tiles_per_band: usize,
+    /// The number of the next band.
+    next: usize,
+}
+
+impl Blocks for Bands<'_> {
+    fn skip(&mut self, _len: usize) -> Result<(), Complaint> {
+        self.next += 1;
+        Ok(())
+    }
+
+    fn decode(&mut self, target: &mut [u8], codecs: &mut Codecs) -> Result<(), Complaint> {
+        let Self { chunk, counts, element, block, tiles_per_band, .. } = *self;
+        let Tiles { shape, tile: extents } = self.tiles;
+        let first = self.next * tiles_per_band;
+        self.next += 1;
+        let last = shape.len() - 1;
+        // The band's own shape, in which it begins at 0.
+        let mut shape = shape.clone();
+        shape[0] = target.len() / (shape[1..].iter().product::<usize>() * element);
         let mut bytes = std::mem::take(&mut codecs.work.tile);
-        for i in 0..tiles {
+        for i in 0..tiles_per_band {
             let tile = bytes.prepare(block)?;
-            chunk.block(i, tile, codecs)?;
+            chunk.block(first + i, tile, codecs)?;
             // Where the tile begins, and how much of it lies within the chunk.
             let mut rest = i;
-            let mut origin = vec![0; self.shape.len()];
-            for axis in (0..=last).rev() {
-                origin[axis] = rest % counts[axis] * self.tile[axis];
+            let mut origin = vec![0; shape.len()];
+            for axis in (1..=last).rev() {
+                origin[axis] = rest % counts[axis] * extents[axis];
                 rest /= counts[axis];
             }
-            let row = self.tile[last].min(self.shape[last] - origin[last]) * element;
-            'rows: for (j, from) in tile.chunks_exact(self.tile[last] * element).enumerate() {
+            let row = extents[last].min(shape[last] - origin[last]) * element;
+            'rows: for (j, from) in tile.chunks_exact(extents[last] * element).enumerate() {
                 let mut rest = j;
-                let (mut to, mut stride) = (origin[last], self.shape[last]);
+                let (mut to, mut stride) = (origin[last], shape[last]);
                 for axis in (0..last).rev() {
-                    let position = origin[axis] + rest % self.tile[axis];
-                    rest /= self.tile[axis];
-                    if position >= self.shape[axis] {
+                    let position = origin[axis] + rest % extents[axis];
+                    rest /= extents[axis];
+                    if position >= shape[axis] {
                         continue 'rows;
                     }
                     to += position * stride;
-                    stride *= self.shape[axis];
+                    stride *= shape[axis];
                 }
-                output[to * element..][..row].copy_from_slice(&from[..row]);
+                target[to * element..][..row].copy_from_slice(&from[..row]);
             }
         }
         codecs.work.tile = bytes;
-        Ok(total)
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@
 //! The header is the length of all that was compressed (64 bits, big-endian) and that of a block (32 bits);
 //! before each block stands its length (32 bits). A block as long as what it stands for is not compressed.
 
-use super::Complaint;
+use super::blocks::{self, Blocks};
+use super::{Codecs, Complaint};
 
 /// Most bytes that a byte decodes to: one that lengthens a match by 255.
 pub(super) const MOST: usize = 255;
@@ -13,9 +14,9 @@ const CUT: &str = "its LZ4 stream ends in the middle";
 const TOO_LONG: &str = "its LZ4 block is longer than any can be";
 
 /// Decodes `input` into `output`; the number of bytes that it came to.
-pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint> {
+pub(super) fn decode(input: &[u8], output: &mut [u8], codecs: &mut Codecs) -> Result<usize, Complaint> {
     let (&total, rest) = input.split_first_chunk().ok_or(CUT)?;
-    let (&block, mut rest) = rest.split_first_chunk().ok_or(CUT)?;
+    let (&block, rest) = rest.split_first_chunk().ok_or(CUT)?;
     let output = usize::try_from(u64::from_be_bytes(total))
         .ok()
         .and_then(|total| output.get_mut(..total))
@@ -24,15 +25,28 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, Complaint
     if block == 0 && !output.is_empty() {
         return Err("its LZ4 header says that its blocks are empty".into());
     }
-    for target in output.chunks_mut(block.max(1)) {
-        let stored = sized(&mut rest)?;
+    blocks::decode(Streams(rest), output, block, codecs)?;
+    Ok(output.len())
+}
+
+/// Blocks behind their lengths.
+#[derive(Clone)]
+struct Streams<'i>(&'i [u8]);
+
+impl Blocks for Streams<'_> {
+    fn skip(&mut self, _len: usize) -> Result<(), Complaint> {
+        sized(&mut self.0).map(drop)
+    }
+
+    fn decode(&mut self, target: &mut [u8], _: &mut Codecs) -> Result<(), Complaint> {
+        let stored = sized(&mut self.0)?;
         if stored.len() == target.len() {
             target.copy_from_slice(stored);
+            Ok(())
         } else {
-            decode_block(stored, target)?;
+            decode_block(stored, target)
         }
     }
-    Ok(output.len())
 }
 
 /// The length that `input` says it has.
@@ -68,7 +82,7 @@ mod tests {
     use super::*;
 
     fn run(input: &[u8], len: usize) -> Result<Vec<u8>, Complaint> {
-        decoded(len, |output| decode(input, output))
+        decoded(len, |output| decode(input, output, &mut Codecs::default()))
     }
 
     /// Written by hdf5plugin 7.1: `numpy.arange(50, dtype="<u2") // 10` in blocks of 32 bytes; the last

@@ -9,6 +9,7 @@
 //! (<https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>, *Filter Pipeline Message*).
 
 mod bitshuffle;
+mod blocks;
 mod blosc;
 mod blosc2;
 mod blosclz;
@@ -156,10 +157,8 @@ impl Filter {
                 deflate::decode(&mut codecs.inflater, current.padded(), output)?
             }
             Self::Lzf => lzf::decode(input, next.prepare(limit)?)?,
-            Self::Lz4 => lz4::decode(input, next.prepare(limit)?)?,
-            Self::Bitshuffle(bitshuffle) => {
-                bitshuffle.decode(input, next.prepare(limit)?, &mut codecs.zstd, &mut codecs.work)?
-            }
+            Self::Lz4 => lz4::decode(input, next.prepare(limit)?, codecs)?,
+            Self::Bitshuffle(bitshuffle) => bitshuffle.decode(input, next.prepare(limit)?, codecs)?,
             Self::Blosc => blosc::decode(input, next.prepare(limit)?, codecs)?,
             Self::Szip(szip) => szip.decode(input, next.prepare(limit)?, &mut codecs.work.planes)?,
             Self::Blosc2 => blosc2::decode(input, next.prepare(limit)?, codecs)?,
@@ -191,7 +190,7 @@ impl Filter {
                 deflate::decode(&mut codecs.inflater, current.padded(), place)?
             }
             Self::Lzf => lzf::decode(current.bytes(), place)?,
-            Self::Lz4 => lz4::decode(current.bytes(), place)?,
+            Self::Lz4 => lz4::decode(current.bytes(), place, codecs)?,
             Self::Zstd => codecs.zstd.decode(current.bytes(), place)?,
             _ => 0,
         };
@@ -448,6 +447,8 @@ pub fn undo(step: &FilterStep, input: &[u8], len: usize) -> Option<Vec<u8>> {
     let most = filter.most(input.len()).min(hardly_more_than(len));
     let declared = filter.declared_len(input);
     let mut scratch = Scratch::default();
+    // libhdf5 calls this, under its lock, which is not held while waiting for others.
+    scratch.codecs.alone = true;
     let mut room = match declared {
         Some(declared) => usize::try_from(declared).ok().filter(|&declared| declared <= most)?,
         None => input.len().saturating_mul(8).min(most),
@@ -536,6 +537,8 @@ struct Codecs {
     inflater: libdeflater::Decompressor,
     zstd: zstd::Decoder,
     work: bitshuffle::Workspace,
+    /// No other thread may help to decode a chunk.
+    alone: bool,
 }
 
 impl Scratch {
@@ -624,6 +627,7 @@ impl Default for Codecs {
             inflater: libdeflater::Decompressor::new(),
             zstd: zstd::Decoder::default(),
             work: bitshuffle::Workspace::default(),
+            alone: false,
         }
     }
 }
