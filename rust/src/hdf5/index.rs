@@ -179,46 +179,48 @@ pub fn raw_chunks(
 ) -> Result<Option<Vec<RawChunk>>> {
     let library = Library::lock()?;
     let opened = open(&library, origin, name, Sources::Left)?;
-    let dataset = opened.dataset.get();
     let mut found = memory::with_capacity(offsets.len())?;
     for offset in offsets {
-        let (mut mask, mut len) = (0u32, 0usize);
-        // SAFETY: under the lock; an open dataset of chunks, the indices of an element of it, and room for a mask and a
-        // length. Nothing is read where there is no buffer.
-        let status = unsafe {
-            H5Dread_chunk2(
-                dataset,
-                H5P_DEFAULT,
-                offset.as_ptr(),
-                &raw mut mask,
-                std::ptr::null_mut(),
-                &raw mut len,
-            )
-        };
-        if status < 0 || len == 0 || len > most || len as u64 > origin.identity().length() {
-            library.failure();
+        let Some((_, len)) = raw_chunk(&library, &opened, offset, &mut []) else { return Ok(None) };
+        if len == 0 || len > most || len as u64 > origin.identity().length() {
             return Ok(None);
         }
         let mut bytes: Vec<u8> = memory::zeros(len)?;
-        let mut room = len;
-        // SAFETY: as above, and room for the bytes of the chunk, whose number is told.
-        let status = unsafe {
-            H5Dread_chunk2(
-                dataset,
-                H5P_DEFAULT,
-                offset.as_ptr(),
-                &raw mut mask,
-                bytes.as_mut_ptr().cast(),
-                &raw mut room,
-            )
-        };
-        if status < 0 || room != len {
-            library.failure();
+        let Some((mask, read)) = raw_chunk(&library, &opened, offset, &mut bytes) else { return Ok(None) };
+        if read != len {
             return Ok(None);
         }
         found.push((mask, bytes));
     }
     Ok(Some(found))
+}
+
+/// Reads the chunk whose first element has these indices into `bytes`, unless these are too few: its filter mask, and how
+/// many bytes the file has of it. `None` where libhdf5 does not find it.
+fn raw_chunk(
+    library: &Library,
+    opened: &Opened<'_>,
+    offset: &PerAxis<u64>,
+    bytes: &mut [u8],
+) -> Option<(u32, usize)> {
+    let (mut mask, mut len) = (0u32, bytes.len());
+    // SAFETY: under the lock; an open dataset of chunks, the indices of an element of it, and room for a mask and a length.
+    // No more bytes are written than `len` says that there is room for.
+    let status = unsafe {
+        H5Dread_chunk2(
+            opened.dataset.get(),
+            H5P_DEFAULT,
+            offset.as_ptr(),
+            &raw mut mask,
+            if bytes.is_empty() { std::ptr::null_mut() } else { bytes.as_mut_ptr().cast() },
+            &raw mut len,
+        )
+    };
+    if status < 0 {
+        library.failure();
+        return None;
+    }
+    Some((mask, len))
 }
 
 #[cfg(test)]
