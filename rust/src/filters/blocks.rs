@@ -34,7 +34,7 @@ pub(super) trait Blocks: Clone + Send {
 /// after the other.
 ///
 /// # Errors
-/// The complaint about the first block that cannot be decoded.
+/// The complaint about the first block that cannot be decoded; one that nobody gets to see where the request is stopped.
 pub(super) fn decode<B: Blocks>(
     mut blocks: B,
     output: &mut [u8],
@@ -62,7 +62,10 @@ pub(super) fn decode<B: Blocks>(
     let idle = Mutex::new(vec![std::mem::take(codecs)]);
     let failure: Mutex<Option<(usize, Complaint)>> = Mutex::new(None);
     pool::share(parts.len(), &|number| {
-        let is_in_vain = lock(&failure).as_ref().is_some_and(|&(lowest, _)| lowest < number);
+        if pool::is_stopped() {
+            *lock(&failure) = Some((0, "its decoding was stopped".into()));
+        }
+        let is_in_vain = lock(&failure).as_ref().is_some_and(|&(lowest, _)| lowest <= number);
         let Some((mut blocks, target)) = lock(&parts[number]).take().filter(|_| !is_in_vain) else { return };
         let mut codecs = lock(&idle).pop().unwrap_or_default();
         let outcome = in_turn(&mut blocks, target, block, &mut codecs);
@@ -97,7 +100,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::error::Error;
+    use crate::pool::Control;
 
     /// Blocks behind their lengths in a byte, each a byte to repeat; 0xff is none.
     #[derive(Clone)]
@@ -132,6 +141,40 @@ mod tests {
         let mut output = vec![0; len];
         let alone = in_turn(&mut Runs(input), &mut output, block, &mut Codecs::default()).map(|()| output);
         [shared, alone]
+    }
+
+    #[test]
+    fn a_stopped_request_decodes_no_more_of_a_chunk() {
+        /// Blocks that take a millisecond each.
+        #[derive(Clone)]
+        struct Slow<'c>(&'c AtomicUsize);
+
+        impl Blocks for Slow<'_> {
+            fn skip(&mut self, _len: usize) -> Result<(), Complaint> {
+                Ok(())
+            }
+
+            fn decode(&mut self, _: &mut [u8], _: &mut Codecs) -> Result<(), Complaint> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+        }
+
+        for jobs in [1, 2] {
+            let (begun, started) = (AtomicUsize::new(0), Instant::now());
+            let poll = || started.elapsed() > Duration::from_millis(30);
+            let control = Control::new(&poll);
+            let result = control.watch(|| {
+                pool::for_each(&control, jobs, |codecs: &mut Codecs, _| {
+                    let mut output = vec![0; 20_000 * PART];
+                    decode(Slow(&begun), &mut output, PART, codecs)
+                        .map_err(|_| Error::Index("a block".into()))
+                })
+            });
+            assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+            assert!((1..10_000).contains(&begun.load(Ordering::Relaxed)), "{begun:?} blocks");
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl<'a> Control<'a> {
     /// Calls `work`, whose waits for libhdf5, on this thread and on those that help it, end when this is stopped.
     pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
         let is_stopped = || {
-            self.ask();
+            self.ask_now_and_then();
             self.stop.0.load(Ordering::Relaxed)
         };
         queue::with_stop(&is_stopped, work)
