@@ -320,7 +320,7 @@ def test_external_raw_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as handle:
         handle.create_dataset("x", data=VALUES, external=[("raw.bin", 0, VALUES.nbytes)])
-    assert_libhdf5(path, "x")
+    assert_direct(path, "x")
     check(path)
 
 
@@ -612,16 +612,41 @@ def test_raw_files_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with h5py.File(path, "w") as handle:
         handle.create_dataset("x", data=VALUES, external=[("a.bin", 100, first), ("b.bin", 7, second)])
     assert (tmp_path / "a.bin").read_bytes()[100:] == VALUES.tobytes()[:first]
-    assert_libhdf5(path, "x")
+    assert_direct(path, "x")
     check(path)
     # Others write them: what is read is what stands there now, whatever was read before.
     (tmp_path / "b.bin").write_bytes(bytes(7) + (VALUES + 1).tobytes()[first:])
     want = VALUES.copy()
     want.ravel()[first // 4 :] += 1
     check(path, want)
+    # What is past the end of a file is zeros.
+    (tmp_path / "b.bin").write_bytes(bytes(7) + VALUES.tobytes()[first:][:2000])
+    want = VALUES.copy()
+    want.ravel()[(first + 2000) // 4 :] = 0
+    with h5py.File(path) as handle:
+        numpy.testing.assert_array_equal(handle["x"][()], want)
+    check(path, want)
     (tmp_path / "a.bin").unlink()
-    with pytest.raises(OSError, match=r"x\.h5"):
+    with error_naming(OSError, path, "x", "a.bin"):
         to_dense_array(Hdf5DenseArraySeed(path, "x"))
+    os.mkfifo(tmp_path / "a.bin")
+    with error_naming(OSError, "a.bin", "not a regular file"):
+        to_dense_array(Hdf5DenseArraySeed(path, "x"))
+
+
+def test_packed_numbers_in_raw_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    values = VALUES % 2000 - 1000
+    kind = h5py.h5t.STD_I16BE.copy()
+    kind.set_precision(12)
+
+    def prepare(dcpl: h5py.h5p.PropDCID) -> None:
+        dcpl.set_external(os.fsencode(tmp_path / "raw"), 3, h5py.h5f.UNLIMITED)
+
+    with h5py.File(path, "w") as handle:
+        create(handle, prepare, values, file_type=kind)
+    assert_direct(path, "x")
+    check(path, values.astype("i2"))
 
 
 def test_virtual_datasets_of_all_kinds(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 //! What a dataset is and where its bytes are: what `hdf5` finds out and everything else works from.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use crate::chunks::Grid;
 use crate::element::ElementType;
@@ -13,8 +14,8 @@ use crate::packed::Packed;
 /// cost of a job small, small enough to stay in a core's cache.
 pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 
-/// Of what libhdf5 reads and has no chunks, blocks are larger: for each of its reads it opens the sources of a virtual dataset,
-/// or the raw files, and decodes the sources' chunks.
+/// Of what libhdf5 reads and has no chunks, blocks are larger: for each of its reads it opens the sources of a virtual dataset
+/// and decodes their chunks.
 const LIBRARY_BLOCK_BYTES: u64 = 8 << 20;
 
 /// A step of the pipeline that a chunk went through when it was written.
@@ -35,6 +36,8 @@ pub enum Layout {
     Compact(Vec<u8>),
     /// One piece at this address; `None` if it was never written.
     Contiguous(Option<u64>),
+    /// In pieces of other files, one after the other.
+    External(Vec<Segment>),
     /// In chunks of this shape, each through the filters.
     Chunked {
         /// Shape of a chunk.
@@ -57,6 +60,17 @@ pub enum Layout {
         /// The filters of the chunks, if the chunks are in the file itself.
         filters: Vec<FilterStep>,
     },
+}
+
+/// A piece of a file that holds values and nothing of HDF5 (external storage).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// Bytes of it; `u64::MAX` for all that there are.
+    pub size: u64,
 }
 
 /// A virtual dataset.
@@ -154,6 +168,9 @@ impl Dataset {
             // What a virtual dataset was resolved to is never kept.
             Layout::Contiguous(_) | Layout::Virtual(Virtual::Resolved { .. }) => 0,
             Layout::Virtual(Virtual::Stated(definitions)) => definitions.iter().map(Definition::memory).sum(),
+            Layout::External(segments) => {
+                segments.iter().map(|segment| size_of::<Segment>() + segment.path.as_os_str().len()).sum()
+            }
             Layout::Chunked { chunk, filters, partial_unfiltered: _, missing } => {
                 chunk.capacity() * size_of::<u64>()
                     + steps(filters)
@@ -173,7 +190,7 @@ impl Dataset {
         match &self.layout {
             Layout::Chunked { chunk, .. } => Some(chunk),
             Layout::Library { chunk, .. } => chunk.as_deref(),
-            Layout::Compact(_) | Layout::Contiguous(_) | Layout::Virtual(_) => None,
+            Layout::Compact(_) | Layout::Contiguous(_) | Layout::External(_) | Layout::Virtual(_) => None,
         }
     }
 
@@ -195,7 +212,7 @@ impl Dataset {
                 let chunk: Vec<u64> = chunk.iter().zip(&self.shape).map(inside).collect();
                 Grid::new(&self.shape, &chunk)
             }
-            Layout::Contiguous(_) | Layout::Virtual(Virtual::Stated(_)) => {
+            Layout::Contiguous(_) | Layout::External(_) | Layout::Virtual(Virtual::Stated(_)) => {
                 Grid::new(&self.shape, &block_shape(&self.shape, self.element.size() as u64, BLOCK_BYTES))
             }
             Layout::Library { chunk: None, .. } => {

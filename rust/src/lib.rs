@@ -65,7 +65,7 @@ mod scatter;
 pub use cache::set_budget as set_cache_budget;
 pub use chunks::Grid;
 pub use confine::{Confined, confine};
-pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks, Virtual};
+pub use dataset::{Dataset, Facts, FilterStep, Layout, Marks, Segment, Virtual};
 pub use element::{ElementType, Kind, Order, Padding};
 pub use error::{Error, Place, Result};
 pub use hdf5::{add_plugins, only_this_file};

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::cache::{self, Chunks, Kept, Key};
 use crate::chunks::{Chunk, ChunkIndex, Grid};
-use crate::dataset::{Dataset, Facts, Layout, Virtual};
+use crate::dataset::{Dataset, Facts, Layout, Segment, Virtual};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
@@ -486,6 +486,7 @@ impl<'r> ChunkReader<'r> {
         let backend = match &dataset.layout {
             Layout::Compact(_) => Backend::Compact,
             Layout::Contiguous(address) => Backend::Contiguous(*address),
+            Layout::External(_) => Backend::External,
             Layout::Chunked { filters, partial_unfiltered, .. } => {
                 cached = Chunks::of(cache::number(&key));
                 let few = selection.and_then(|selection| request.few(name, &grid, &dataset, selection));
@@ -573,6 +574,8 @@ impl From<Error> for Uncached {
 enum Backend {
     Compact,
     Contiguous(Option<u64>),
+    /// In pieces of other files, which the layout names.
+    External,
     Chunked(Chunked),
     Virtual(Sources),
     /// With the index and the pipeline of chunks that are filtered, to be checked before libhdf5 decodes them.
@@ -827,6 +830,7 @@ impl ChunkReader<'_> {
             Backend::Contiguous(None) => true,
             Backend::Compact
             | Backend::Contiguous(_)
+            | Backend::External
             | Backend::Chunked(_)
             | Backend::Virtual(_)
             | Backend::Library { .. } => false,
@@ -850,9 +854,11 @@ impl ChunkReader<'_> {
                 numbers.extend(0..blocks);
                 return Ok(Some(numbers));
             }
-            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) | Backend::Library { .. } => {
-                return Ok(None);
-            }
+            Backend::Compact
+            | Backend::Contiguous(_)
+            | Backend::External
+            | Backend::Chunked(_)
+            | Backend::Library { .. } => return Ok(None),
         };
         Ok(Some(memory::collect(index.numbers().filter_map(|number| usize::try_from(number).ok()))?))
     }
@@ -904,7 +910,7 @@ impl ChunkReader<'_> {
                 _ => Ok(Decoded::Missing),
             },
             Backend::Contiguous(None) => Ok(Decoded::Missing),
-            Backend::Contiguous(Some(address)) => self.block(*address, job, worker.scratch.get()),
+            Backend::Contiguous(Some(_)) | Backend::External => self.block(job, worker.scratch.get()),
             Backend::Chunked(chunked) => match self.chunk(chunked, job, worker, form, keep)? {
                 Found::Values => Ok(Decoded::Here(Values::AsStored(worker.scratch.get().filled()))),
                 Found::Narrow => Ok(Decoded::Here(Values::Narrow(worker.scratch.get().filled()))),
@@ -1164,7 +1170,7 @@ impl ChunkReader<'_> {
             Layout::Chunked { filters, .. } | Layout::Library { filters, .. } => {
                 filters.iter().find(|step| step.id == filter)
             }
-            Layout::Compact(_) | Layout::Contiguous(_) | Layout::Virtual(_) => None,
+            Layout::Compact(_) | Layout::Contiguous(_) | Layout::External(_) | Layout::Virtual(_) => None,
         };
         let step = step.map_or_else(|| filter.to_string(), hdf5::describe_missing);
         let what = if what.is_empty() { what } else { format!("{what} of ") };
@@ -1189,7 +1195,7 @@ impl ChunkReader<'_> {
                 Some(strings) => strings,
                 None => self.instead_of(sources)?.read_strings(&start, &count)?,
             }),
-            Backend::Compact | Backend::Contiguous(_) | Backend::Chunked(_) => None,
+            Backend::Compact | Backend::Contiguous(_) | Backend::External | Backend::Chunked(_) => None,
         };
         if let Some(strings) = boxed {
             job.for_each(lens, |place, target| {
@@ -1274,32 +1280,77 @@ impl ChunkReader<'_> {
         heaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the file has a block of a contiguous dataset.
-    fn block_address(&self, address: u64, job: &Job<'_>) -> u64 {
-        // Trailing axes of a block are whole, so that it is consecutive in the file.
+    /// Where a block begins among the bytes of a dataset that has all of them one after the other.
+    fn block_begin(&self, job: &Job<'_>) -> u64 {
+        // Trailing axes of a block are whole, so that it is consecutive.
         let indices = job.offset.iter().zip(&self.dataset.shape);
         let first = indices.fold(0u64, |at, (&index, &extent)| at * extent + index);
-        address.saturating_add(first * self.dataset.stored_size() as u64)
+        first * self.dataset.stored_size() as u64
     }
 
-    /// Reads elements of a block, from the one at `first` on, as many as fill `place`.
-    fn read_block(&self, address: u64, job: &Job<'_>, first: usize, place: &mut [u8]) -> Result<()> {
-        let skipped = first as u64 * self.dataset.element.size() as u64;
-        let begin = self.block_address(address, job).saturating_add(skipped);
-        self.request.source.read_at(begin, place, || self.place.chunk(&job.offset))
-    }
-
-    /// Reads the wanted parts of a block of a contiguous dataset.
-    fn block<'s>(&'s self, address: u64, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
+    /// Reads bytes of a dataset that has all of them one after the other.
+    fn read_bytes(&self, begin: u64, room: &mut [u8], job: &Job<'_>) -> Result<()> {
         let place = || self.place.chunk(&job.offset);
+        match (&self.backend, &self.dataset.layout) {
+            (Backend::Contiguous(Some(address)), _) => {
+                self.request.source.read_at(address.saturating_add(begin), room, place)
+            }
+            (_, Layout::External(segments)) => self.read_segments(segments, begin, room, job),
+            _ => Err(Error::Internal(format!("{}: bytes of what has none", self.place))),
+        }
+    }
+
+    /// Reads bytes of external storage. Past the end of a file they are zeros, as libhdf5 has it.
+    fn read_segments(
+        &self,
+        segments: &[Segment],
+        mut begin: u64,
+        mut room: &mut [u8],
+        job: &Job<'_>,
+    ) -> Result<()> {
+        let place = || self.place.chunk(&job.offset);
+        for segment in segments {
+            if room.is_empty() {
+                return Ok(());
+            }
+            let Some(left) = segment.size.checked_sub(begin).filter(|&left| left > 0) else {
+                begin -= segment.size;
+                continue;
+            };
+            let len = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
+            let (part, rest) = room.split_at_mut(len);
+            let request = self.request.other(&segment.path)?.ok_or_else(|| Error::Unreadable {
+                place: place(),
+                message: format!("the file of its external storage is not there: {}", segment.path.display()),
+            })?;
+            let address = segment.offset.saturating_add(begin);
+            let there = request.identity().length().saturating_sub(address);
+            let there = usize::try_from(there).map_or(len, |there| there.min(len));
+            if there > 0 {
+                request.source.read_at(address, &mut part[..there], || Place::file(&segment.path))?;
+            }
+            part[there..].fill(0);
+            (begin, room) = (0, rest);
+        }
+        if room.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Internal(format!("{}: past its storage", self.place)))
+        }
+    }
+
+    /// Reads the wanted parts of a block of a dataset that has all its bytes one after the other.
+    fn block<'s>(&'s self, job: &Job<'_>, scratch: &'s mut Scratch) -> Result<Decoded<'s>> {
         let complain = |fault| self.fault(fault, job);
         let Dataset { element, packed, .. } = *self.dataset;
-        let begin = self.block_address(address, job);
-        let read = |from: usize, room: &mut [u8]| {
-            self.request.source.read_at(begin.saturating_add(from as u64), room, place)
-        };
-        // The first block is as long as any: if it cannot be in the file, no memory is asked for.
-        self.request.source.check(address, self.stored_bytes as u64, place)?;
+        let begin = self.block_begin(job);
+        let read =
+            |from: usize, room: &mut [u8]| self.read_bytes(begin.saturating_add(from as u64), room, job);
+        if let Backend::Contiguous(Some(address)) = &self.backend {
+            // The first block is as long as any: if it cannot be in the file, no memory is asked for.
+            let place = || self.place.chunk(&job.offset);
+            self.request.source.check(*address, self.stored_bytes as u64, place)?;
+        }
         if let Some(packed) = packed {
             let (size, count) = (packed.size(), self.stored_bytes / packed.size());
             let (stored, values) = scratch.packed_input(count, packed, element).map_err(complain)?;
@@ -1409,7 +1460,9 @@ impl Sweep<'_> {
         match &self.reader.backend {
             Backend::Compact | Backend::Chunked(_) => true,
             // Of blocks the bytes that are not wanted are not read.
-            Backend::Contiguous(_) | Backend::Virtual(_) | Backend::Library { .. } => false,
+            Backend::Contiguous(_) | Backend::External | Backend::Virtual(_) | Backend::Library { .. } => {
+                false
+            }
         }
     }
 
@@ -1446,8 +1499,12 @@ impl Sweep<'_> {
     ) -> Result<bool> {
         let reader = self.reader;
         match &reader.backend {
-            Backend::Contiguous(Some(address)) if reader.dataset.packed.is_none() => {
-                output.in_place(number, |first, place| reader.read_block(*address, job, first, place))
+            Backend::Contiguous(Some(_)) | Backend::External if reader.dataset.packed.is_none() => {
+                let element = reader.dataset.element.size();
+                output.in_place(number, |first, place| {
+                    let begin = reader.block_begin(job).saturating_add(first as u64 * element as u64);
+                    reader.read_bytes(begin, place, job)
+                })
             }
             Backend::Chunked(chunked) if reader.dataset.packed.is_none() => {
                 let Some(chunk) = chunked.find(job, &reader.grid)? else { return Ok(false) };

@@ -48,7 +48,9 @@ pub fn facts(path: &Path, name: &[u8]) -> Result<Facts> {
 pub fn read_path(path: &Path, name: &[u8]) -> Result<String> {
     Ok(match &inspect(path, name)?.layout {
         Layout::Chunked { missing: Some(missing), .. } => format!("none: filter {missing}"),
-        Layout::Compact(_) | Layout::Contiguous(_) | Layout::Chunked { .. } => "direct".into(),
+        Layout::Compact(_) | Layout::Contiguous(_) | Layout::External(_) | Layout::Chunked { .. } => {
+            "direct".into()
+        }
         Layout::Virtual(_) => "virtual".into(),
         Layout::Library { reason, .. } => format!("libhdf5: {reason}"),
     })

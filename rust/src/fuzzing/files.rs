@@ -265,7 +265,7 @@ fn read(path: &Path, name: &[u8]) -> Option<bool> {
         }
         // Checked by libhdf5, if at all.
         Layout::Library { .. } | Layout::Virtual(_) => true,
-        Layout::Compact(_) | Layout::Contiguous(_) => false,
+        Layout::Compact(_) | Layout::Contiguous(_) | Layout::External(_) => false,
     };
     let whole: Vec<Axis> =
         dataset.shape.iter().map(|&extent| Axis::all(extent)).collect::<Result<_>>().ok()?;

@@ -20,6 +20,7 @@ use hdf5_metno_sys::h5t::{H5Tclose, H5Tget_size};
 use super::element::{Described, Stored};
 use super::id::Id;
 use super::location::{self, Location};
+use super::others::{name_of, segments};
 use super::{Library, Opened, Sources, attributes, element, mappings, open};
 use crate::dataset::{Dataset, Facts, FilterStep, Layout, Virtual};
 use crate::element::ElementType;
@@ -141,7 +142,13 @@ impl Description<'_> {
                 library_path("a virtual dataset", None, filters)
             }
         } else if external > 0 {
-            library_path("in external files", None, filters)
+            match described.stored {
+                Stored::ForLibrary(reason) => library_path(&reason, None, filters),
+                _ if element == ElementType::STRING => {
+                    library_path("strings in external files", None, filters)
+                }
+                _ => self.external(&plist, &shape, size)?,
+            }
         } else if let Some(chunk) = chunk {
             let decoded = decodes(&filters);
             let missing = if decoded { None } else { self.library.missing(&filters, decodes) };
@@ -352,6 +359,20 @@ impl Description<'_> {
             return Err(self.too_short(stored));
         }
         Ok(Layout::Contiguous(Some(address)))
+    }
+
+    fn external(&self, plist: &Id<'_>, shape: &[u64], size: usize) -> Result<Layout> {
+        let parent = name_of(self.library, &self.opened.file, &self.place)?;
+        let segments = segments(self.library, plist, &parent, &self.place)?;
+        let held = segments.iter().fold(0u64, |held, segment| held.saturating_add(segment.size));
+        let bytes = shape.iter().try_fold(size as u64, |product, &extent| product.checked_mul(extent));
+        if bytes.is_none_or(|bytes| bytes > held) {
+            return Err(Error::Damaged {
+                place: self.place.clone(),
+                message: format!("its external storage has room for {held} bytes, less than its shape needs"),
+            });
+        }
+        Ok(Layout::External(segments))
     }
 
     fn too_short(&self, stored: u64) -> Error {

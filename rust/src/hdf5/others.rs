@@ -22,6 +22,7 @@ use hdf5_metno_sys::h5p::{
 use super::access::{Access, only_this};
 use super::id::Id;
 use super::{Library, Sources, open_file, open_same, path_from_c};
+use crate::dataset::Segment;
 use crate::error::{Error, Place, Result};
 use crate::origin::Origin;
 
@@ -101,23 +102,9 @@ impl Others {
         // SAFETY: under the lock; an open dataset.
         let file = library.id(unsafe { H5Iget_file_id(object.get()) }, H5Fclose, place)?;
         let path = name_of(library, &file, place)?;
-        for number in 0..external {
-            let mut name = vec![0u8; LONGEST_NAME];
-            // SAFETY: under the lock; an open property list, and room for as many bytes as it is told.
-            let status = unsafe {
-                H5Pget_external(
-                    plist.get(),
-                    number,
-                    name.len() - 1,
-                    name.as_mut_ptr().cast(),
-                    std::ptr::null_mut(),
-                    std::ptr::null_mut(),
-                )
-            };
-            library.check(status, place)?;
-            if let Ok(name) = CStr::from_bytes_until_nul(&name) {
-                self.paths.insert(stored_externally(&path, &path_from_c(name.to_bytes())));
-            }
+        if external > 0 {
+            let segments = segments(library, &plist, &path, place)?;
+            self.paths.extend(segments.into_iter().map(|segment| segment.path));
         }
         if layout != H5D_layout_t::H5D_VIRTUAL || sources == Sources::Left {
             return Ok(());
@@ -192,8 +179,49 @@ impl Others {
     }
 }
 
+/// The pieces of files in which a dataset of the file `parent` with this creation property list has its values.
+///
+/// # Errors
+/// [`Error::Unreadable`] when libhdf5 fails.
+pub(super) fn segments(
+    library: &Library,
+    plist: &Id<'_>,
+    parent: &Path,
+    place: &Place,
+) -> Result<Vec<Segment>> {
+    // SAFETY: under the lock; an open property list.
+    let count = library.check(unsafe { H5Pget_external_count(plist.get()) }, place)? as c_uint;
+    let mut segments = Vec::new();
+    let mut name = vec![0u8; LONGEST_NAME];
+    for number in 0..count {
+        let (mut offset, mut size) = (0, 0);
+        // The bytes after the last are a NUL still.
+        name.fill(0);
+        // SAFETY: under the lock; an open property list, room for as many bytes as it is told, and for two numbers.
+        let status = unsafe {
+            H5Pget_external(
+                plist.get(),
+                number,
+                name.len() - 1,
+                name.as_mut_ptr().cast(),
+                &raw mut offset,
+                &raw mut size,
+            )
+        };
+        library.check(status, place)?;
+        let name = CStr::from_bytes_until_nul(&name).map_err(|error| Error::Internal(error.to_string()))?;
+        let offset = u64::try_from(offset).map_err(|_| Error::Damaged {
+            place: place.clone(),
+            message: format!("a piece of its external storage begins at {offset}"),
+        })?;
+        let path = stored_externally(parent, &path_from_c(name.to_bytes()));
+        segments.push(Segment { path, offset, size });
+    }
+    Ok(segments)
+}
+
 /// The name by which a file was opened.
-fn name_of(library: &Library, file: &Id<'_>, place: &Place) -> Result<PathBuf> {
+pub(super) fn name_of(library: &Library, file: &Id<'_>, place: &Place) -> Result<PathBuf> {
     // SAFETY: under the lock; an open file, of which the length of its name is asked for first.
     unsafe {
         text(library, place, |buffer, size| H5Fget_name(file.get(), buffer, size))
