@@ -19,7 +19,8 @@ from delayedarray import (
     to_sparse_array,
 )
 
-from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, Hdf5DenseArraySeed, _as_sparse, summarize
+from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, Hdf5DenseArraySeed, summarize
+from filebackedarray._seeds import as_sparse as _as_sparse
 from helpers import assert_sparse, error_naming, everything, random_compressed, take
 
 SHAPES = [(7,), (13, 9), (6, 7, 5), (4, 3, 5, 2), (1, 1), (0, 4), (5, 0)]

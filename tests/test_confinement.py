@@ -26,8 +26,8 @@ from filebackedarray import (
     Hdf5DenseArraySeed,
     _core,
     _shell,
-    _untrusted,
 )
+from filebackedarray._engine import untrusted as _untrusted
 from helpers import assert_identical, everything, run_python
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux's")

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 import real
-from filebackedarray import _contents
+from filebackedarray._engine import contents as _contents
 from helpers import error_naming
 
 TEXT = h5py.string_dtype()

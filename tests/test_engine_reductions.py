@@ -18,10 +18,10 @@ from filebackedarray import (
     Hdf5CompressedSparseMatrix,
     Hdf5DenseArray,
     _core,
-    _engine_reduce,
     quality_control,
     summarize,
 )
+from filebackedarray._compute import engine_sweep as _engine_reduce
 from helpers import random_compressed
 from strategies import dense_cases, sparse_cases
 

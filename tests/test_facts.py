@@ -18,9 +18,9 @@ from filebackedarray import (
     Hdf5CompressedSparseMatrixSeed,
     Hdf5DenseArray,
     Hdf5DenseArraySeed,
-    _contents,
     _core,
 )
+from filebackedarray._engine import contents as _contents
 from helpers import error_naming, random_compressed
 
 DATA = numpy.arange(60 * 40, dtype="i4").reshape(60, 40) // 7

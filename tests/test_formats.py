@@ -25,13 +25,13 @@ from filebackedarray import (
     Hdf5DualSparseMatrix,
     LoomMatrix,
     TenxMatrix,
-    _check,
-    _directories,
-    _formats,
-    _listing,
     open_array,
 )
-from filebackedarray._file import File
+from filebackedarray._formats import directories as _directories
+from filebackedarray._formats import listing as _listing
+from filebackedarray._formats import registry as _formats
+from filebackedarray._formats.file import File
+from filebackedarray._shell import check as _check
 from helpers import error_naming
 
 TEXT = h5py.string_dtype()

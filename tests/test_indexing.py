@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import filebackedarray
-from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _indexing
-from filebackedarray._trees import compiled
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray._compute import indexing as _indexing
+from filebackedarray._compute.tree import compiled
 from helpers import random_compressed
 
 SHAPES = [(7,), (5, 6), (4, 3, 5), ()]
@@ -356,7 +357,7 @@ def test_so_many_chunks_take_little_memory(fresh_path: Callable[[], Path], chunk
 def test_the_ends_that_are_known_of_many_chunks(
     monkeypatch: pytest.MonkeyPatch, fresh_path: Callable[[], Path]
 ) -> None:
-    monkeypatch.setattr("filebackedarray._trees._MOST_TICKS", 10)
+    monkeypatch.setattr("filebackedarray._compute.tree._MOST_TICKS", 10)
     path = fresh_path()
     with h5py.File(path, "w") as handle:
         handle.create_dataset("x", data=numpy.arange(500), chunks=(3,))

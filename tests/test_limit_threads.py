@@ -10,7 +10,8 @@ import h5py
 import numpy
 import pytest
 
-from filebackedarray import Hdf5DenseArray, _blocks, get_num_threads, limit_threads, set_num_threads
+from filebackedarray import Hdf5DenseArray, get_num_threads, limit_threads, set_num_threads
+from filebackedarray._compute import blocks as _blocks
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 import filebackedarray
 import real
-from filebackedarray import _core, _mattress
+from filebackedarray import _core
+from filebackedarray._interop import mattress as _mattress
 from helpers import error_naming, random_compressed, run_python
 from strategies import trees
 
@@ -191,7 +192,7 @@ def test_too_large(pair: tuple[Any, numpy.ndarray], budget: Callable[[int | None
 def test_over_temporary_files(
     pair: tuple[Any, numpy.ndarray], tree: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from filebackedarray import _scratch
+    from filebackedarray._interop import scratch as _scratch
 
     monkeypatch.setattr(_scratch, "_BLOCK_BYTES", block)
     x, dense = pair
@@ -216,7 +217,7 @@ def test_temporary_files_are_gone_with_the_matrix(
 
 
 def test_no_space_for_temporary_files(pair: tuple[Any, numpy.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    from filebackedarray import _scratch
+    from filebackedarray._interop import scratch as _scratch
 
     monkeypatch.setattr(_scratch.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 0, 10))
     with error_naming(OSError, "there is space for 10", "TMPDIR", tempfile.gettempdir()) as caught:
@@ -229,7 +230,7 @@ def test_no_space_for_temporary_files(pair: tuple[Any, numpy.ndarray], monkeypat
 def test_space_for_temporary_files_that_others_take(
     pair: tuple[Any, numpy.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from filebackedarray import _scratch
+    from filebackedarray._interop import scratch as _scratch
 
     monkeypatch.setattr(_scratch.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
     for tree in (pair[0], numpy.log1p(pair[0])):
@@ -272,7 +273,7 @@ def test_estimate_is_not_exceeded(tmp_path: Path, by_column: bool, tree: str) ->
 
 
 def test_default_budget(budget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from filebackedarray import _budget
+    from filebackedarray._interop import memory_budget as _budget
 
     monkeypatch.setattr(_budget, "available_memory", lambda: 1000)
     assert filebackedarray.get_memory_budget() == 500

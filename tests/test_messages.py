@@ -37,9 +37,9 @@ from filebackedarray import (
     ReshapedHdf5Array,
     ReshapedHdf5ArraySeed,
     TenxMatrix,
-    _contents,
     open_array,
 )
+from filebackedarray._engine import contents as _contents
 from helpers import run_python
 
 SHAPE = (6, 4)

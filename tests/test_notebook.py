@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _notebook
+from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray._show import html as _notebook
 from helpers import random_compressed
 
 

@@ -19,7 +19,7 @@ from filebackedarray import (
     set_num_threads,
     summarize,
 )
-from filebackedarray._statistics import STATISTICS
+from filebackedarray._compute.statistics import STATISTICS
 from helpers import random_compressed
 
 DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]

@@ -21,8 +21,9 @@ import pytest
 import scipy.sparse
 
 import filebackedarray
-from filebackedarray import _core, _engine, _shell, _untrusted
-from filebackedarray._snapshot import one_state
+from filebackedarray import _core, _engine, _shell
+from filebackedarray._engine import untrusted as _untrusted
+from filebackedarray._engine.snapshot import one_state
 
 SHAPE = (40, 12)
 REQUESTS = ("inspect", "facts", "describe", "members", "attributes", "read_field", "read_path", "read_dense")
@@ -406,7 +407,7 @@ def public_classes() -> dict[str, type]:
         name: getattr(filebackedarray, name)
         for name in filebackedarray.__all__
         if isinstance(getattr(filebackedarray, name), type)
-        and issubclass(getattr(filebackedarray, name), filebackedarray._delayed.Reductions)
+        and issubclass(getattr(filebackedarray, name), filebackedarray.FileBackedArray.Reductions)
     }
 
 
@@ -481,7 +482,7 @@ def test_no_command_escapes() -> None:
 
 def test_rows_are_of_one_state(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     # Block by block: an iteration is one operation, and what is done between two rows is another.
-    monkeypatch.setattr(filebackedarray._indexing, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(filebackedarray._compute.indexing, "BLOCK_BYTES", 1000)
     switch.reset(0)
     x = arrays(switch.path)["dense"]
     rows = iter(x)

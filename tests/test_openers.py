@@ -23,9 +23,9 @@ from filebackedarray import (
     Hdf5DenseArray,
     LoomMatrix,
     TenxMatrix,
-    _listing,
     open_array,
 )
+from filebackedarray._formats import listing as _listing
 from helpers import error_naming, random_compressed
 
 TEXT = h5py.string_dtype()

@@ -19,7 +19,7 @@ import pytest
 from delayedarray import to_dense_array
 
 from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, _core
-from filebackedarray._snapshot import bound
+from filebackedarray._engine.snapshot import bound
 from helpers import assert_identical, error_naming
 
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 import filebackedarray
 from filebackedarray import Hdf5CompressedSparseMatrix, Hdf5DenseArray, as_linear_operator
-from filebackedarray._chains import chain_of
-from filebackedarray._products import matmul, rmatmul
-from filebackedarray._trees import compiled
+from filebackedarray._compute.chains import chain_of
+from filebackedarray._compute.products import matmul, rmatmul
+from filebackedarray._compute.tree import compiled
 from helpers import Compressed, random_compressed, run_python, write_damaged
 from strategies import SparseCase, sparse_cases, subsets
 
@@ -437,7 +437,7 @@ MEMORY = """
 import json, re, sys
 import numpy, scipy.sparse
 import filebackedarray
-from filebackedarray._products import matmul, rmatmul
+from filebackedarray._compute.products import matmul, rmatmul
 filebackedarray.set_num_threads(2)
 rows, columns, width = 20_000, 9_000, 40
 path, kind = sys.argv[1:]

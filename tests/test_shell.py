@@ -21,7 +21,11 @@ import pytest
 import scipy.sparse
 
 import real
-from filebackedarray import _check, _compressed, _core, _listing, _untrusted
+from filebackedarray import _core
+from filebackedarray._engine import untrusted as _untrusted
+from filebackedarray._formats import compressed as _compressed
+from filebackedarray._formats import listing as _listing
+from filebackedarray._shell import check as _check
 from filebackedarray._shell import main
 from helpers import Compressed
 
@@ -815,7 +819,7 @@ def test_a_file_of_which_everything_ends_the_process(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         _untrusted,
         "_START",
-        _untrusted._START.replace("_worker.serve()", "_worker._CALLS['facts'] = lambda *_: os.abort()\n_worker.serve()")
+        _untrusted._START.replace("worker.serve()", "worker._CALLS['facts'] = lambda *_: os.abort()\nworker.serve()")
         + "",
     )
     monkeypatch.setattr(_untrusted, "_idle", [])

@@ -22,7 +22,7 @@ from filebackedarray import (
     quality_control,
     summarize,
 )
-from filebackedarray import _blocks as blocks
+from filebackedarray._compute import blocks
 from helpers import random_compressed
 
 SHAPE = (40, 30)

@@ -28,10 +28,11 @@ from hypothesis import strategies as st
 
 import real
 from chunks import chunk_place, write_chunks
-from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, _trees
-from filebackedarray._blocks import dense_blocks, sparse_blocks
-from filebackedarray._memory import scipy_dtype
-from filebackedarray._trees import Compressed, compiled, joined_parts
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray._compute import tree as _trees
+from filebackedarray._compute.blocks import dense_blocks, sparse_blocks
+from filebackedarray._compute.tree import Compressed, compiled, joined_parts
+from filebackedarray._engine.memory import scipy_dtype
 from helpers import error_naming, random_compressed, run_python, write_damaged
 from strategies import trees
 

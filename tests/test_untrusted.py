@@ -32,10 +32,10 @@ from filebackedarray import (
     Hdf5DenseArray,
     Hdf5DenseArraySeed,
     _core,
-    _untrusted,
     get_num_threads,
     set_num_threads,
 )
+from filebackedarray._engine import untrusted as _untrusted
 from helpers import assert_identical, everything
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks are those of POSIX")

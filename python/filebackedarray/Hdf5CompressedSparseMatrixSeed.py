@@ -21,17 +21,19 @@ from delayedarray import (
     wrap,
 )
 
-from ._axis_names import NamedArray, NamedSeed
-from ._dask import dask_array
-from ._delayed import FileBackedArray
-from ._engine import Matrix, engine
-from ._facts import SparseFacts
-from ._memory import allocate, as_bytes, convert, engine_dtype
-from ._missing import missing_mask, missing_values
-from ._names import engine_name, engine_path
-from ._reductions import Reductions
-from ._snapshot import one_state
-from ._subset import Axis, Selection, Subset, select
+from ._compute.dask import dask_array
+from ._compute.reductions import Reductions
+from ._compute.tree import SparseLeaf, register
+from ._engine import engine
+from ._engine.memory import allocate, as_bytes, convert, engine_dtype
+from ._engine.names import engine_name, engine_path
+from ._engine.selection import Axis, Selection, Subset, select
+from ._engine.snapshot import one_state
+from ._engine.types import Matrix
+from ._seeds.axis_names import NamedArray, NamedSeed
+from ._seeds.missing import missing_mask, missing_values
+from ._seeds.storage import SparseFacts
+from .FileBackedArray import FileBackedArray
 
 if TYPE_CHECKING:
     import dask.array
@@ -163,6 +165,14 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
             self._by_column,
         )
 
+    def _pointers(self) -> numpy.typing.NDArray[numpy.int64]:
+        """Where each column (or row) begins in ``data``, and where the last one ends."""
+        extent = self._shape[1 if self._by_column else 0] + 1
+        pointers = numpy.empty(extent, numpy.int64)
+        path, name = engine_path(self._path), engine_name(self._indptr_name)
+        engine(self._untrusted).read_dense(path, name, [(0, extent, 1)], pointers.dtype.str, pointers)
+        return pointers
+
     def _compressed(
         self, axes: tuple[Axis, ...], index_dtype: numpy.dtype[Any], by_column: bool
     ) -> tuple[numpy.typing.NDArray[numpy.uint64], numpy.typing.NDArray[Any], numpy.typing.NDArray[Any]]:
@@ -247,6 +257,9 @@ class Hdf5CompressedSparseMatrixSeed(NamedSeed, SparseFacts, Reductions):
         other = self._turned()
         other._shape, other._by_column = self.shape[::-1], not self._by_column
         return other
+
+
+register(Hdf5CompressedSparseMatrixSeed, SparseLeaf)
 
 
 @is_sparse.register(Hdf5CompressedSparseMatrixSeed)  # type: ignore[untyped-decorator]

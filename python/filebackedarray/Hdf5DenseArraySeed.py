@@ -19,18 +19,19 @@ from delayedarray import (
     wrap,
 )
 
-from ._as_sparse import nonzeros
-from ._axis_names import NamedArray, NamedSeed, r_dimnames
-from ._dask import dask_array
-from ._delayed import FileBackedArray
+from ._compute.dask import dask_array
+from ._compute.reductions import Reductions
+from ._compute.tree import DenseLeaf, register
 from ._engine import engine
-from ._facts import DenseFacts
-from ._memory import allocate, convert, engine_dtype
-from ._missing import missing_mask, missing_values
-from ._names import engine_name, engine_path
-from ._reductions import Reductions
-from ._snapshot import one_state
-from ._subset import Selection, Subset, select
+from ._engine.memory import allocate, convert, engine_dtype
+from ._engine.names import engine_name, engine_path
+from ._engine.selection import Selection, Subset, select
+from ._engine.snapshot import one_state
+from ._seeds.as_sparse import nonzeros
+from ._seeds.axis_names import NamedArray, NamedSeed, r_dimnames
+from ._seeds.missing import missing_mask, missing_values
+from ._seeds.storage import DenseFacts
+from .FileBackedArray import FileBackedArray
 
 if TYPE_CHECKING:
     import dask.array
@@ -181,6 +182,9 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
         other._native_order = not self._native_order
         other._shape, other._chunks = self._shape[::-1], self._chunks[::-1]
         return other
+
+
+register(Hdf5DenseArraySeed, DenseLeaf)
 
 
 @chunk_grid.register(Hdf5DenseArraySeed)  # type: ignore[untyped-decorator]

@@ -18,11 +18,12 @@ from delayedarray import (
     wrap,
 )
 
-from ._axis_names import NamedArray, NamedSeed
-from ._delayed import FileBackedArray
-from ._reductions import Reductions
-from ._snapshot import Operations, one_state
-from ._subset import Subset
+from ._compute.reductions import Reductions
+from ._compute.tree import DualLeaf, register
+from ._engine.selection import Subset
+from ._engine.snapshot import Operations, one_state
+from ._seeds.axis_names import NamedArray, NamedSeed
+from .FileBackedArray import FileBackedArray
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 
 if TYPE_CHECKING:
@@ -152,6 +153,9 @@ class Hdf5DualSparseMatrixSeed(NamedSeed, _DualFacts, Reductions):
             A seed of the same two copies.
         """
         return Hdf5DualSparseMatrixSeed(self._csr.transposed(), self._csc.transposed())
+
+
+register(Hdf5DualSparseMatrixSeed, DualLeaf)
 
 
 def _seed(matrix: Any, name: str) -> Hdf5CompressedSparseMatrixSeed:

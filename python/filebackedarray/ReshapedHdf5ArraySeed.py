@@ -22,15 +22,15 @@ from delayedarray import (
     wrap,
 )
 
-from ._as_sparse import nonzeros
-from ._dask import dask_array
-from ._delayed import FileBackedArray
-from ._facts import DenseFacts
-from ._memory import allocate
-from ._names import engine_path
-from ._reductions import Reductions
-from ._snapshot import one_state
-from ._subset import Subset, select
+from ._compute.dask import dask_array
+from ._compute.reductions import Reductions
+from ._engine.memory import allocate
+from ._engine.names import engine_path
+from ._engine.selection import Subset, select
+from ._engine.snapshot import one_state
+from ._seeds.as_sparse import nonzeros
+from ._seeds.storage import DenseFacts
+from .FileBackedArray import FileBackedArray
 from .Hdf5DenseArraySeed import Hdf5DenseArraySeed
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
 from . import _core
-from ._accelerate import accelerate, decelerate
-from ._anndata import to_anndata
-from ._budget import get_memory_budget, set_memory_budget
-from ._delayed import FileBackedArray
-from ._openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
-from ._products import as_linear_operator
-from ._summarize import QualityControl, Statistics, quality_control, summarize
-from ._threads import get_num_threads, limit_threads, set_cache_budget, set_num_threads
+from ._compute.products import as_linear_operator
+from ._compute.summarize import QualityControl, Statistics, quality_control, summarize
+from ._engine.threads import get_num_threads, limit_threads, set_cache_budget, set_num_threads
+from ._formats.openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
+from ._interop.anndata import to_anndata
+from ._interop.hdf5array import accelerate, decelerate
+from ._interop.memory_budget import get_memory_budget, set_memory_budget
 from ._write.dense import DenseSink, write_array
 from ._write.realize import realize
 from ._write.sparse import SparseSink, write_sparse
+from .FileBackedArray import FileBackedArray
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
 from .Hdf5DualSparseMatrixSeed import Hdf5DualSparseMatrix, Hdf5DualSparseMatrixSeed
@@ -90,6 +90,6 @@ if hasattr(_os, "register_at_fork"):
 # matter which of the two is imported first. It takes 3 ms, and looking for one that is not installed 0.1 ms.
 if _find_spec("mattress") is not None:
     try:
-        from . import _mattress as _mattress
+        from ._interop import mattress as _mattress  # noqa: F401 (for what it registers)
     except ImportError as _error:
         _warnings.warn(f"mattress is installed but cannot be imported: {_error}", RuntimeWarning, stacklevel=2)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy
 import numpy.typing
 
-from ._engine import Facts as _Facts
+from ._engine.types import Facts as _Facts
 
 _Path: TypeAlias = str | os.PathLike[str]
 _Array: TypeAlias = numpy.typing.NDArray[Any]

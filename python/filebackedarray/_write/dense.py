@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy
 import numpy.typing
 
-from .._blocks import in_order
-from .._progress import Progress, Report, reporting
-from .._snapshot import bound
-from .._trees import Index, Node
+from .._compute.blocks import in_order
+from .._compute.tree import Index, Node
+from .._engine.snapshot import bound
+from .._show.progress import Progress, Report, reporting
 from ..Hdf5DenseArraySeed import Hdf5DenseArray
 from .chunking import Access, Chunks, chunk_shape
 from .files import Compression, NewFile, Options

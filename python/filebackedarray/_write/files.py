@@ -11,7 +11,7 @@ import numpy
 import numpy.typing
 
 from .. import _core
-from .._names import engine_name, engine_path
+from .._engine.names import engine_name, engine_path
 from .values import Described, described, stored_dtype
 
 __all__ = ["COMPRESSIONS", "Compression", "NewFile", "Options"]

@@ -12,9 +12,9 @@ import numpy.typing
 import scipy.sparse
 from delayedarray import DelayedArray
 
-from .._blocks import block_lengths, runs
-from .._statistics import native
-from .._trees import Compressed, Index, MemoryLeaf, Node, SparseLeaf, _whole, compiled
+from .._compute.blocks import block_lengths, runs
+from .._compute.statistics import native
+from .._compute.tree import Compressed, Index, MemoryLeaf, Node, SparseLeaf, _whole, compiled
 
 __all__ = ["ScipyLeaf", "dense_blocks", "primary_blocks", "source_of", "stored_count"]
 

@@ -12,10 +12,10 @@ import numpy
 import numpy.typing
 import scipy.sparse
 
-from .._blocks import in_order
-from .._progress import Progress, Report, reporting
-from .._snapshot import bound
-from .._trees import Compressed, Index, Node
+from .._compute.blocks import in_order
+from .._compute.tree import Compressed, Index, Node
+from .._engine.snapshot import bound
+from .._show.progress import Progress, Report, reporting
 from ..Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix
 from .chunking import CHUNK_ELEMENTS
 from .dense import BLOCK_BYTES, plain

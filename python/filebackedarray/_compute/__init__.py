@@ -1,0 +1,1 @@
+"""Trees of delayed operations: how they are evaluated, summed up, multiplied, and indexed."""

@@ -1,0 +1,1 @@
+"""Others' file formats: what tells them, what is in them, and how they are opened."""

@@ -1,0 +1,1 @@
+"""Other packages: their generics, and their objects made of ours."""

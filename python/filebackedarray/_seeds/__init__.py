@@ -1,0 +1,1 @@
+"""What the seeds of all kinds of arrays share."""
