@@ -69,6 +69,55 @@ def test_every_type_is_kept(tmp_path: Path, dtype: str, native_order: bool) -> N
         assert identical(dataset[()] if native_order else dataset[()].T, x)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "lz4", None])
+def test_compressions_are_read_by_others(tmp_path: Path, compression: Any, shuffle: bool) -> None:
+    import hdf5plugin  # noqa: F401 (h5py's plugins)
+
+    rng = numpy.random.default_rng(3)
+    arrays = {
+        "counts": rng.poisson(0.3, (300, 200)).astype("i4"),
+        "indices": numpy.sort(rng.integers(0, 30_000, (4, 20_000)), axis=1),
+        "noise": rng.random((100, 300)),
+        "wide": rng.integers(0, 2**62, (50, 60)),
+        "steps": numpy.repeat(numpy.arange(600), 100).reshape(200, 300).astype("u2"),
+        "text": numpy.tile(numpy.array([b"a word that comes again", b"and another one"], "S24"), 500),
+    }
+    for level in (None, 1, 6, 9):
+        path = tmp_path / f"{level}.h5"
+        for name, x in arrays.items():
+            chunks = tuple(max(1, extent // 3) for extent in x.shape)
+            options = {"compression": compression, "shuffle": shuffle, "level": level, "chunks": chunks}
+            array = fba.write_array(x, path, name, native_order=True, **options)
+            assert identical(numpy.asarray(array), x), name
+            assert_direct(path, name)
+            with h5py.File(path) as file:
+                assert identical(file[name][()], x), (name, level)
+                assert file[name].shuffle == (shuffle and compression is not None)
+                filters = file[name].id.get_create_plist()
+                assert filters.get_nfilters() == (0 if compression is None else 1 + shuffle)
+
+
+def test_gzip_is_no_larger_than_others_make_it(tmp_path: Path) -> None:
+    rng = numpy.random.default_rng(3)
+    counts = rng.negative_binomial(0.6, 0.4, (2000, 700)).astype("i4")
+    sparse = scipy.sparse.csr_matrix(counts * (rng.random(counts.shape) < 0.6))
+    fba.write_array(counts, tmp_path / "x.h5", "dense", native_order=True, chunks=(1000, 100))
+    fba.write_sparse(sparse, tmp_path / "x.h5", "sparse", by_column=False, chunks=80_000)
+    with h5py.File(tmp_path / "x.h5") as file, h5py.File(tmp_path / "h5py.h5", "w") as other:
+        options = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+        other.create_dataset("dense", data=counts, chunks=(1000, 100), **options)
+        for name in ("data", "indices"):
+            other.create_dataset(f"sparse/{name}", data=getattr(sparse, name), chunks=(80_000,), **options)
+
+        def stored(of: h5py.File, *names: str) -> int:
+            return sum(of[name].id.get_storage_size() for name in names)
+
+        assert stored(file, "dense") < stored(other, "dense")
+        both = ("sparse/data", "sparse/indices")
+        assert stored(file, *both) <= 1.02 * stored(other, *both)
+
+
 @pytest.mark.parametrize("rank", [0, 1, 2, 3, 7, 32])
 @pytest.mark.parametrize("extent", [0, 1, 2])
 def test_all_numbers_of_dimensions(tmp_path: Path, rank: int, extent: int) -> None:

@@ -1,8 +1,12 @@
 //! Filter 1, deflate: a zlib stream (RFC 1950, <https://www.rfc-editor.org/rfc/rfc1950>).
 
+mod huffman;
+mod planes;
+
 use libdeflater::{DecompressionError, Decompressor};
 
 use super::Complaint;
+use crate::memory::NoMemory;
 
 /// Bytes to put after the input.
 ///
@@ -29,4 +33,27 @@ pub(super) fn decode(
                 .into()
         }
     })
+}
+
+/// What an encoder keeps from one chunk to the next.
+#[derive(Default)]
+pub(super) struct Encoder(planes::Workspace);
+
+impl Encoder {
+    /// Compresses bytes at a level from 0 to 9; they are `planes` byte planes of equal length, if they were shuffled, or one.
+    /// How many bytes of `output`, which has room for [`most_encoded`] of them, it came to; `None` if that was too little.
+    pub(super) fn encode(
+        &mut self,
+        input: &[u8],
+        planes: usize,
+        level: u32,
+        output: &mut [u8],
+    ) -> Result<Option<usize>, NoMemory> {
+        planes::encode(input, planes, level, &mut self.0, output)
+    }
+}
+
+/// Bytes that `len` bytes take at most.
+pub(super) fn most_encoded(len: usize) -> usize {
+    planes::most(len)
 }

@@ -49,6 +49,42 @@ impl Blocks for Streams<'_> {
     }
 }
 
+/// Levels that an encoder has: 0 is LZ4 itself, higher ones are its slower and smaller kind (LZ4 HC).
+pub(super) const LEVELS: std::ops::RangeInclusive<u32> = 0..=12;
+
+/// Compresses bytes into one block. How many bytes of `output`, which has room for [`most_encoded`] of them, it came to.
+pub(super) fn encode(input: &[u8], level: u32, output: &mut [u8]) -> Option<usize> {
+    use lz4::block::{CompressionMode, compress_to_buffer};
+    let block = u32::try_from(input.len()).ok()?;
+    let (header, room) = output.split_first_chunk_mut::<{ HEADER + 4 }>()?;
+    header[..8].copy_from_slice(&u64::from(block).to_be_bytes());
+    header[8..12].copy_from_slice(&block.max(1).to_be_bytes());
+    if input.is_empty() {
+        return Some(HEADER);
+    }
+    let mode =
+        if level == 0 { CompressionMode::FAST(1) } else { CompressionMode::HIGHCOMPRESSION(level as i32) };
+    let len = match compress_to_buffer(input, Some(mode), false, room) {
+        Ok(len) if len < input.len() => len,
+        // As long as what it stands for: not compressed.
+        _ => {
+            room.get_mut(..input.len())?.copy_from_slice(input);
+            input.len()
+        }
+    };
+    header[12..].copy_from_slice(&(len as u32).to_be_bytes());
+    Some(HEADER + 4 + len)
+}
+
+/// Bytes of the header.
+const HEADER: usize = 12;
+
+/// Bytes that `len` bytes take at most.
+pub(super) fn most_encoded(len: usize) -> usize {
+    // `LZ4_COMPRESSBOUND`.
+    HEADER + 4 + len + len / 255 + 16
+}
+
 /// The length that `input` says it has.
 pub(super) fn declared_len(input: &[u8]) -> Option<u64> {
     input.first_chunk().map(|&total| u64::from_be_bytes(total))

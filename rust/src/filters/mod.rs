@@ -15,6 +15,7 @@ mod blosc2;
 mod blosclz;
 mod bzip2;
 mod deflate;
+mod encode;
 mod fletcher32;
 mod lz4;
 mod lzf;
@@ -25,6 +26,7 @@ mod szip;
 mod zstd;
 
 use self::bitshuffle::Bitshuffle;
+pub use self::encode::{Compression, Encoder, Encoding};
 pub use self::spare::Lent;
 pub(crate) use self::spare::hold;
 use self::szip::Szip;

@@ -15,6 +15,45 @@ pub(super) fn decode(element: usize, input: &[u8], output: &mut [u8]) {
     }
 }
 
+/// Puts all first bytes of the elements first, then all second ones, ... `shuffled` is as long as `raw`.
+pub(super) fn encode(element: usize, raw: &[u8], shuffled: &mut [u8]) {
+    match element {
+        2 => planes::<2>(raw, shuffled),
+        4 => planes::<4>(raw, shuffled),
+        8 => planes::<8>(raw, shuffled),
+        16 => planes::<16>(raw, shuffled),
+        _ => {
+            let count = raw.len().checked_div(element).unwrap_or(0);
+            shuffled[count * element..].copy_from_slice(&raw[count * element..]);
+            if count == 0 {
+                return;
+            }
+            for (i, value) in raw.chunks_exact(element).enumerate() {
+                for (byte, &bits) in value.iter().enumerate() {
+                    shuffled[byte * count + i] = bits;
+                }
+            }
+        }
+    }
+}
+
+/// Elements of which all bytes are taken in turn, while they are in a core's first cache.
+const AT_ONCE: usize = 1024;
+
+fn planes<const N: usize>(raw: &[u8], shuffled: &mut [u8]) {
+    let count = raw.len() / N;
+    let (elements, rest) = raw.as_chunks::<N>();
+    shuffled[count * N..].copy_from_slice(rest);
+    for (number, block) in elements.chunks(AT_ONCE).enumerate() {
+        for byte in 0..N {
+            let first = byte * count + number * AT_ONCE;
+            for (to, value) in shuffled[first..first + block.len()].iter_mut().zip(block) {
+                *to = value[byte];
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +79,9 @@ mod tests {
                 let mut output = vec![0; len];
                 decode(element, &input, &mut output);
                 assert_eq!(output, naive(element, &input), "element {element}, length {len}");
+                let mut again = vec![0; len];
+                encode(element, &output, &mut again);
+                assert_eq!(again, input, "element {element}, length {len}");
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Filter 32015, Zstandard: one or more frames (RFC 8878, <https://www.rfc-editor.org/rfc/rfc8878>), nothing
 //! around them (<https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md>).
 
-use zstd_safe::DCtx;
+use zstd_safe::{CCtx, DCtx};
 
 use super::{Complaint, Fault};
+use crate::memory::NoMemory;
 
 /// Most bytes that a byte decodes to: a block of 128 KiB takes three bytes of header and one of contents
 /// (RFC 8878, 3.1.1.2).
@@ -38,6 +39,35 @@ impl Decoder {
             Err(format!("its Zstandard stream comes to {made} bytes instead of {}", output.len()).into())
         }
     }
+}
+
+/// Levels that an encoder has here: Zstandard's own, without those that take more memory than chunks are large.
+pub(super) const LEVELS: std::ops::RangeInclusive<u32> = 1..=19;
+
+/// An encoder, whose tables are allocated when they are first needed and then kept.
+#[derive(Default)]
+pub(super) struct Encoder(Option<CCtx<'static>>);
+
+impl Encoder {
+    /// Compresses bytes into one frame, which says how many they are. How many bytes of `output`, which has room for
+    /// [`most_encoded`] of them, it came to.
+    pub(super) fn encode(
+        &mut self,
+        input: &[u8],
+        level: u32,
+        output: &mut [u8],
+    ) -> Result<Option<usize>, NoMemory> {
+        let context = match &mut self.0 {
+            Some(context) => context,
+            empty => empty.insert(CCtx::try_create().ok_or(NoMemory(1 << 20))?),
+        };
+        Ok(context.compress(output, input, level as i32).ok())
+    }
+}
+
+/// Bytes that `len` bytes take at most.
+pub(super) fn most_encoded(len: usize) -> usize {
+    zstd_safe::compress_bound(len)
 }
 
 /// The length that the first frame says it has, if it says so.

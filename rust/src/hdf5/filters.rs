@@ -133,7 +133,8 @@ impl Library {
         let class = H5Z_class2_t {
             version: H5Z_CLASS_T_VERS as c_int,
             id: id as c_int,
-            encoder_present: 0,
+            // The engine encodes, and hands libhdf5 chunks as they are; it makes no dataset with a filter that only decodes.
+            encoder_present: 1,
             decoder_present: 1,
             name: name.as_ptr(),
             can_apply: None,

@@ -8,16 +8,15 @@
 
 #[allow(clippy::disallowed_methods, reason = "names of files")]
 mod draft;
-#[allow(clippy::disallowed_macros, reason = "what is as many as filters")]
-mod encode;
 mod gather;
 mod sink;
 
 use std::path::{Path, PathBuf};
 
 pub use draft::Mode;
-pub use encode::Compression;
 pub use gather::Block;
+
+pub use crate::filters::Compression;
 pub use sink::SinkOptions;
 
 use self::draft::Temporary;

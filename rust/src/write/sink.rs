@@ -8,12 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::encode::{Compression, Encoder, Encoding};
 use super::gather::Block;
 use crate::chunks::Grid;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::filters::{self, Pipeline};
+use crate::filters::{self, Compression, Encoder, Encoding, Pipeline};
 use crate::hdf5::{Chunked, Definition, Draft};
 use crate::memory;
 use crate::plan::{PerAxis, per_axis};
@@ -79,6 +78,23 @@ pub(super) struct Sink {
     blocks: u64,
     /// More may come behind the last index of the first axis.
     grows: bool,
+    spare: Spare,
+}
+
+/// What workers leave for those that encode the next block.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Scratch>>);
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spare")
+    }
+}
+
+impl Spare {
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A chunk that is to be encoded.
@@ -153,6 +169,7 @@ impl Sink {
             waiting: HashMap::new(),
             blocks: 0,
             grows: false,
+            spare: Spare::default(),
             options,
         })
     }
@@ -324,14 +341,17 @@ impl Sink {
         }
         let queue = InOrder::default();
         let this = &*self;
-        pool::for_each_in_order(control, jobs.len(), |scratch: &mut Scratch, number| {
+        pool::for_each_in_order(control, jobs.len(), |(): &mut (), number| {
             let job = &jobs[number];
-            let Scratch { raw, encoder } = scratch;
+            let mut scratch = this.spare.lock().pop().unwrap_or_default();
+            let Scratch { raw, encoder } = &mut scratch;
             let values = this.values(job, block, raw)?;
             let (mask, encoded) = this.encoding.encode(values, encoder)?;
             queue.put(number, mask, encoded, |number, mask, encoded| {
                 this.chunked.write(&jobs[number].offset, mask, encoded)
-            })
+            })?;
+            this.spare.lock().push(scratch);
+            Ok(())
         })?;
         for (job, (len, checksum)) in jobs.iter().zip(queue.into_written()) {
             self.written.insert(job.linear, Written { len, checksum, filled: job.filled });
