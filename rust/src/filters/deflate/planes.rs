@@ -355,15 +355,16 @@ mod tests {
         len
     }
 
+    /// RFC 1951, 3.2.5: the first length of each symbol.
+    const FIRST: [usize; 29] = [
+        3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163,
+        195, 227, 258,
+    ];
+
     #[test]
     fn symbols_of_lengths_are_those_of_the_specification() {
         for len in 3..=LONGEST_MATCH {
             let (symbol, extra, value) = length_symbol(len);
-            // RFC 1951, 3.2.5: the first length of each symbol.
-            const FIRST: [usize; 29] = [
-                3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115,
-                131, 163, 195, 227, 258,
-            ];
             assert_eq!(FIRST[symbol - 257] + value as usize, len);
             assert_eq!(extra_bits(symbol), extra);
             assert!(value < 1 << extra || value == 0);
