@@ -413,6 +413,37 @@ def test_sources_that_lead_back(tmp_path: Path) -> None:
             to_dense_array(Hdf5DenseArraySeed(path, f"w {name}", native_order=True))
 
 
+def test_growing_sources_that_lead_back_in_a_listing(tmp_path: Path) -> None:
+    """libhdf5 ends the process where it looks how large they are: it is not asked, whatever lists the file."""
+    path = tmp_path / "v.h5"
+    growing = ((0,), (UNLIMITED,), (1,), (1,))
+    low_level(path, (1,), [(growing, ".", "there", growing)])
+    with h5py.File(tmp_path / "b.h5", "w") as handle:
+        handle["back"] = h5py.ExternalLink("v.h5", "y")
+    with h5py.File(path, "a") as handle:
+        handle["there"] = h5py.ExternalLink("b.h5", "back")
+        handle["y"] = numpy.arange(5.0)
+    # One that is a source of itself, of which the extents are those that its file states.
+    low_level(tmp_path / "round.h5", (1,), [(growing, ".", "v", growing)])
+    code = """
+        import sys
+        from filebackedarray._engine import contents
+
+        for path in sys.argv[1:]:
+            for untrusted in (False, True):
+                listed = contents.members(path, untrusted=untrusted)["v"]
+                print(listed.shape, contents.describe(path, "v", untrusted=untrusted).shape, listed.note)
+        """
+    back, refused, *round_ = run_python(code, path, tmp_path / "round.h5").splitlines()
+    assert back == "(5,) (5,) "
+    # Of a file that is not trusted, nothing leads out, nor back in.
+    assert refused.startswith("(1,) (1,) ")
+    assert "leads to another file" in refused
+    for line in round_:
+        assert line.startswith("(1,) (1,) ")
+        assert "source of itself" in line
+
+
 def test_sources_that_go_round(tmp_path: Path) -> None:
     path = tmp_path / "v.h5"
     for name, of in {"one": "one", "two": "three", "three": "two"}.items():

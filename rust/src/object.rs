@@ -42,6 +42,8 @@ pub struct Object {
     pub identity: Vec<u8>,
     /// Extents of a dataset; `None` for other objects and for datasets without a dataspace.
     pub shape: Option<Vec<u64>>,
+    /// A virtual dataset, whose extents are those that its own file states; its sources may have grown.
+    pub is_virtual: bool,
     /// Element type of a dataset, if it has an equivalent here.
     pub element: Option<ElementType>,
     /// Members of the compounds that a dataset holds; empty for other element types.
@@ -53,7 +55,15 @@ pub struct Object {
 impl Object {
     /// Something of which no more than this is known.
     pub(crate) fn of(kind: Kind, note: String) -> Self {
-        Self { kind, identity: Vec::new(), shape: None, element: None, fields: Vec::new(), note }
+        Self {
+            kind,
+            identity: Vec::new(),
+            shape: None,
+            is_virtual: false,
+            element: None,
+            fields: Vec::new(),
+            note,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::dataset::{Dataset, Facts, Layout, Segment, Virtual};
 use crate::element::ElementType;
 use crate::error::{Error, Place, Result};
 use crate::filters::{self, Complaint, Declined, Fault, Lent, Pipeline, Scratch};
-use crate::hdf5::{self, Pick, Region};
+use crate::hdf5::{self, Pick, Region, Runs};
 use crate::heap::{self, Collection, Reference};
 use crate::identity::Identity;
 use crate::mapping::{self, Definition};
@@ -1374,7 +1374,7 @@ impl ChunkReader<'_> {
 fn picks(job: &Job<'_>, shape: &[u64], size: usize) -> Option<Vec<Pick>> {
     let mut picks = Vec::new();
     // The axis along which runs leave out most.
-    let mut sparsest: Option<(usize, Vec<(u64, u64)>, u64)> = None;
+    let mut sparsest: Option<(usize, Runs, u64)> = None;
     let mut times = 1;
     for (axis, piece) in job.pieces.iter().enumerate() {
         let (low, high) = piece.source_bounds();
@@ -1388,7 +1388,7 @@ fn picks(job: &Job<'_>, shape: &[u64], size: usize) -> Option<Vec<Pick>> {
             }
             Piece::Gather { .. } | Piece::Runs(_) => {
                 picks.push(Pick::Steps { step: 1, count: len });
-                let mut runs: Vec<(u64, u64)> = Vec::new();
+                let mut runs: Runs = Vec::new();
                 piece.for_each(|source, _| match runs.last_mut() {
                     Some((first, len)) if *first + *len == (source - low) as u64 => *len += 1,
                     _ => runs.push(((source - low) as u64, 1)),

@@ -4,11 +4,11 @@ use std::ffi::{CStr, CString, c_char, c_uint, c_void};
 use std::mem::MaybeUninit;
 
 use hdf5_metno_sys::h5::{H5_index_t, H5_iter_order_t, H5free_memory, herr_t};
-use hdf5_metno_sys::h5d::{H5Dget_space, H5Dget_type, H5Dread};
+use hdf5_metno_sys::h5d::{H5D_layout_t, H5Dget_create_plist, H5Dget_space, H5Dget_type, H5Dread};
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_type, hid_t};
 use hdf5_metno_sys::h5l::{H5L_info2_t, H5Literate2};
 use hdf5_metno_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5Oget_info3};
-use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5p::{H5P_DEFAULT, H5Pclose, H5Pget_layout};
 use hdf5_metno_sys::h5s::{H5S_ALL, H5Sclose};
 use hdf5_metno_sys::h5t::{
     H5T_class_t, H5Tclose, H5Tcreate, H5Tget_class, H5Tget_member_index, H5Tget_member_name,
@@ -20,7 +20,7 @@ use super::describe::extents;
 use super::id::Id;
 use super::others::with_others;
 use super::strings::{take_strings, unpadded};
-use super::{Library, Sources, element, find, open};
+use super::{Library, Sources, element, find, mappings, open};
 use crate::element::Kind as ElementKind;
 use crate::error::{Error, Place, Result};
 use crate::memory;
@@ -40,7 +40,7 @@ pub fn object(origin: &Origin, name: &[u8]) -> Result<Object> {
     let place = Place::dataset(origin.path(), name);
     let (described, ..) = with_others(&library, origin, &place, |file, access, others| {
         let object = find(&library, file, name, access, &place)?;
-        others.add(&library, &object, access, Sources::Read, &place)?;
+        others.add(&library, &object, access, Sources::Left, &place)?;
         Ok(describe(&library, &object, &place))
     })?;
     Ok(described)
@@ -67,8 +67,7 @@ pub fn members(origin: &Origin, name: &[u8]) -> Result<Vec<Member>> {
                 let found = find(&library, &group, link.as_bytes(), &within, &place);
                 let object = match found {
                     Ok(object) => {
-                        // Of those that grow with their sources, these say the shape.
-                        others.add(&library, &object, access, Sources::Read, &place)?;
+                        others.add(&library, &object, access, Sources::Left, &place)?;
                         describe(&library, &object, &place)
                     }
                     Err(_) if within.refused() => Object::of(Kind::External, String::new()),
@@ -148,10 +147,22 @@ fn describe(library: &Library, object: &Id<'_>, place: &Place) -> Object {
 }
 
 fn describe_values(library: &Library, dataset: &Id<'_>, place: &Place, described: &mut Object) -> Result<()> {
-    // SAFETY: under the lock; an open dataset.
-    let space = library.id(unsafe { H5Dget_space(dataset.get()) }, H5Sclose, place)?;
-    // SAFETY: as above.
-    described.shape = extents(library, &space, place)?;
+    // SAFETY: under the lock; an open dataset, and then its open property list.
+    let (plist, layout) = unsafe {
+        let plist = library.id(H5Dget_create_plist(dataset.get()), H5Pclose, place)?;
+        let layout = H5Pget_layout(plist.get());
+        (plist, layout)
+    };
+    described.is_virtual = layout == H5D_layout_t::H5D_VIRTUAL;
+    let stated = if described.is_virtual { mappings::stated(library, &plist, place)?.shape } else { None };
+    described.shape = if stated.is_some() {
+        // To learn what they are now, libhdf5 would open the sources, and end the process where they lead back.
+        stated
+    } else {
+        // SAFETY: as above.
+        let space = library.id(unsafe { H5Dget_space(dataset.get()) }, H5Sclose, place)?;
+        extents(library, &space, place)?
+    };
     // SAFETY: as above.
     let datatype = library.id(unsafe { H5Dget_type(dataset.get()) }, H5Tclose, place)?;
     // SAFETY: under the lock; an open datatype.
@@ -236,12 +247,11 @@ pub fn field(origin: &Origin, name: &[u8], field: &[u8]) -> Result<Values> {
         .map_or(Some(0), |shape| shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent)));
     let no_memory = || Error::OutOfMemory(format!("{place}: no memory for a member of its values"));
     let count = count.and_then(|count| usize::try_from(count).ok()).ok_or_else(no_memory)?;
-    let (size, datatype) = match element.kind() {
-        ElementKind::String => (size_of::<*mut c_char>(), member.get()),
-        _ => {
-            let (datatype, size) = described.read_as(member.get(), &place)?;
-            (size, datatype)
-        }
+    let (size, datatype) = if element.kind() == ElementKind::String {
+        (size_of::<*mut c_char>(), member.get())
+    } else {
+        let (datatype, size) = described.read_as(member.get(), &place)?;
+        (size, datatype)
     };
     let read = |buffer: *mut c_void| {
         if count == 0 {

@@ -293,7 +293,7 @@ impl Description<'_> {
                 if size > MOST_OF_HEADER {
                     return Err(Error::Damaged {
                         place: self.place.clone(),
-                        message: format!("a fill value of {} bytes has no room in the file", size),
+                        message: format!("a fill value of {size} bytes has no room in the file"),
                     });
                 }
                 memory::resize(&mut fill, size, 0)?;

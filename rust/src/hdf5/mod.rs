@@ -46,7 +46,7 @@ pub use index::{RawChunk, chunk_index, raw_chunks};
 pub(crate) use library::{Library, hold};
 pub use location::Location;
 pub use others::source_paths;
-pub use read::{Pick, Reader, Region, convert};
+pub use read::{Pick, Reader, Region, Runs, convert};
 
 use crate::error::{Error, Place, Result};
 use crate::identity::Identity;

@@ -171,9 +171,12 @@ pub struct Region {
 pub enum Pick {
     /// So many, each so far from the one before.
     Steps { step: u64, count: u64 },
-    /// Stretches of so many, from an index on.
-    Runs(Vec<(u64, u64)>),
+    /// Stretches.
+    Runs(Runs),
 }
+
+/// First indices of stretches, and numbers of indices.
+pub type Runs = Vec<(u64, u64)>;
 
 impl Region {
     /// A box of so many elements from `start` on, into an array of its shape.
