@@ -763,6 +763,8 @@ def test_ctrl_c_ends_a_wait_for_libhdf5(tmp_path: Path) -> None:
         import filebackedarray
         from delayedarray import extract_dense_array, to_dense_array
         slow = filebackedarray.Hdf5DenseArraySeed(sys.argv[1], "slow")
+        # No chunk is kept, so that each call decodes one.
+        filebackedarray.set_cache_budget(0)
         calls = []
         def read():
             while True:
