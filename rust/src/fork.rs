@@ -15,6 +15,8 @@ thread_local! {
 
 /// Takes all locks of this crate.
 pub fn before() {
+    // What is set once is set by now: nobody is in the midst of it.
+    hdf5::provide(filters::undo);
     HELD.with_borrow_mut(|held| {
         held.push(Box::new(hdf5::hold()));
         held.push(Box::new(cache::hold()));

@@ -1,18 +1,28 @@
 //! How much memory this process may have: what the machine has, and what its control groups allow.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most bytes that this process may have: the memory and swap of the machine, or what its control group and those above it
-/// allow where that is less. `None` if the system does not tell. Asked for once.
+/// allow where that is less. `None` if the system does not tell. Asked for once, or again by threads that come meanwhile: they
+/// do not wait for each other, since a child process that is forked meanwhile would wait for ever.
 pub fn limit() -> Option<u64> {
-    static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        let swap = meminfo("SwapTotal:").unwrap_or(0);
-        let machine = machine().map(|memory| memory.saturating_add(swap));
-        let allowed = groups().into_iter().map(|group| group.limit.saturating_add(group.swap.min(swap)));
-        allowed.chain(machine).min()
-    })
+    const UNKNOWN: u64 = 0;
+    const NOT_TOLD: u64 = u64::MAX;
+    static LIMIT: AtomicU64 = AtomicU64::new(UNKNOWN);
+    let mut limit = LIMIT.load(Ordering::Relaxed);
+    if limit == UNKNOWN {
+        limit = found().unwrap_or(NOT_TOLD).max(1);
+        LIMIT.store(limit, Ordering::Relaxed);
+    }
+    (limit != NOT_TOLD).then_some(limit)
+}
+
+fn found() -> Option<u64> {
+    let swap = meminfo("SwapTotal:").unwrap_or(0);
+    let machine = machine().map(|memory| memory.saturating_add(swap));
+    let allowed = groups().into_iter().map(|group| group.limit.saturating_add(group.swap.min(swap)));
+    allowed.chain(machine).min()
 }
 
 /// Bytes that can be had now without swapping: of this machine, and within the limits of the control groups. Where the
