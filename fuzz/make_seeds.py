@@ -170,7 +170,7 @@ def chunks() -> None:
                 )
                 save("szip", struct.pack("<BBBHH", options, block, bits, scanline, values.nbytes) + chunk)
         save("shuffle", struct.pack("<I", values.itemsize) + values.tobytes()[:500])
-        for codec in range(12):
+        for codec in range(17):
             save("roundtrip", bytes([codec, values.itemsize, 5]) + values.tobytes()[:900])
     for files in SEEDS.glob("*.h5"):
         content = files.read_bytes()

@@ -304,7 +304,7 @@ class Writer:
             dtype: numpy's code for the elements in the file.
             chunks: Shape of a chunk.
             maxshape: Maximum extents, None for an axis without one; ``shape`` if not given.
-            compression: "gzip", "zstd", "lz4" or None.
+            compression: "gzip", "zstd", "lz4", "blosc", "blosc-zstd" or None.
             level: Of the compression; None for what is usual.
             shuffle: Whether bytes are shuffled first, if they are compressed.
             fill: Bytes of the value of elements that are not written; zero if not given.

@@ -89,11 +89,13 @@ def write_array(
             the second).
 
         compression:
-            "gzip", which everything that reads HDF5 can read; "zstd" or "lz4", which this package reads, and others
-            with a plugin of HDF5's (hdf5plugin for h5py, rhdf5filters for R); or None.
+            "gzip", which everything that reads HDF5 can read; "zstd", "lz4", "blosc" (LZ4 in Blosc) or
+            "blosc-zstd" (Zstandard in Blosc), which this package reads, and others with a plugin of HDF5's (hdf5plugin
+            for h5py, rhdf5filters for R); or None.
 
         level:
-            How hard the compression tries: of gzip 0 to 9 (4 if not given), of zstd 1 to 19 (3), of lz4 0 to 12 (0).
+            How hard the compression tries: of gzip 0 to 9 (4 if not given), of zstd 1 to 19 (3), of lz4 0 to 12 (0), of
+            Blosc 0 to 9 (5).
 
         shuffle:
             Whether the first bytes of all elements of a chunk come first, and so on, which makes numbers smaller.
@@ -334,7 +336,7 @@ class DenseSink:
             casting: Whether a value that ``dtype`` does not have is an error.
             chunks: Lengths of a chunk along the array's axes, or "R".
             access: "rows" or "columns".
-            compression: "gzip", "zstd", "lz4" or None.
+            compression: "gzip", "zstd", "lz4", "blosc", "blosc-zstd" or None.
             level: How hard the compression tries.
             shuffle: Whether bytes are shuffled.
             overwrite: Whether a dataset or group of this name is replaced.

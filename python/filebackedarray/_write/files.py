@@ -18,10 +18,10 @@ __all__ = ["COMPRESSIONS", "Compression", "NewFile", "Options"]
 
 Array = numpy.typing.NDArray[Any]
 
-Compression = Literal["gzip", "zstd", "lz4"] | None
+Compression = Literal["gzip", "zstd", "lz4", "blosc", "blosc-zstd"] | None
 """What chunks are compressed with."""
 
-COMPRESSIONS = ("gzip", "zstd", "lz4")
+COMPRESSIONS = ("gzip", "zstd", "lz4", "blosc", "blosc-zstd")
 
 _WAITING_BYTES = 1 << 26
 """Of chunks that wait for the rest of their elements, unless said otherwise."""
@@ -40,7 +40,7 @@ class Options:
         """Check what the user says.
 
         Args:
-            compression: "gzip", "zstd", "lz4", or None for none.
+            compression: One of `COMPRESSIONS`, or None for none.
             level: How hard it tries; None for what is usual.
             shuffle: Whether bytes are shuffled first.
             memory: Bytes of incomplete chunks that may wait in memory.

@@ -3,11 +3,13 @@
 //!
 //! All that a reader needs is in the header, so the filter's parameters do not matter.
 
+use ::lz4::block::CompressionMode;
 use libdeflater::Decompressor;
 
 use super::bitshuffle::{self, Workspace};
 use super::blocks::{self, Blocks};
 use super::{Buffer, Codecs, Complaint, Declined, blosclz, deflate, lz4, shuffle, zstd};
+use crate::memory::{self, NoMemory};
 
 /// The filter's number.
 pub(super) const ID: u32 = 32001;
@@ -92,15 +94,7 @@ impl Blocks for Streams<'_> {
         let start = word(input, HEADER + 4 * next).ok_or(CUT)? as usize;
         let mut stream = input.get(start..).ok_or(CUT)?;
         let is_left_over = target.len() < block;
-        let splits = if flags & NOT_SPLIT == 0
-            && !is_left_over
-            && element <= MOST_SPLITS
-            && block / element >= FEWEST_ELEMENTS
-        {
-            element
-        } else {
-            1
-        };
+        let splits = if flags & NOT_SPLIT == 0 && !is_left_over { splits(element, block) } else { 1 };
         if !target.len().is_multiple_of(splits) {
             return Err("its Blosc blocks are no multiple of the element size".into());
         }
@@ -118,6 +112,155 @@ impl Blocks for Streams<'_> {
         }
         order.restore(element, block.bytes(), planes, target)
     }
+}
+
+/// The number of streams of a block, if blocks are split.
+fn splits(element: usize, block: usize) -> usize {
+    if element <= MOST_SPLITS && block / element >= FEWEST_ELEMENTS { element } else { 1 }
+}
+
+/// How chunks are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// LZ4 or Zstandard; of others there is no encoder.
+    pub(super) codec: Codec,
+    pub(super) level: u32,
+    /// Whether the bytes of the elements of each block are shuffled.
+    pub(super) shuffle: bool,
+    /// Bytes of an element.
+    pub(super) element: usize,
+}
+
+/// Levels that an encoder has: 0 compresses nothing.
+pub(super) const LEVELS: std::ops::RangeInclusive<u32> = 0..=9;
+
+/// Maximum bytes of a chunk, so that all lengths have 31 bits (`BLOSC_MAX_BUFFERSIZE`).
+pub(super) const MOST_RAW: usize = i32::MAX as usize - HEADER;
+
+/// Maximum bytes of an element, which have 8 bits in the header; longer ones count as bytes (`BLOSC_MAX_TYPESIZE`).
+const LONGEST_ELEMENT: usize = 255;
+
+/// Bytes of a block, or few less: it is in a core's second cache with what is made of it.
+const BLOCK: usize = 128 << 10;
+
+impl Settings {
+    /// The filter's parameters for chunks of so many bytes: its version, that of the format, the element size, the length
+    /// of a chunk, the level, whether bytes are shuffled, and the codec by its number in c-blosc
+    /// (<https://github.com/Blosc/hdf5-blosc/blob/main/src/blosc_filter.c>).
+    pub(super) fn values(self, chunk: usize) -> Vec<u32> {
+        let codec = if self.codec == Codec::Zstd { 5 } else { 1 };
+        let (version, element) = (u32::from(VERSION), self.counted() as u32);
+        vec![2, version, element, chunk as u32, self.level, u32::from(self.shuffle), codec]
+    }
+
+    /// Bytes of an element as the header has them.
+    fn counted(self) -> usize {
+        if self.element > LONGEST_ELEMENT { 1 } else { self.element.max(1) }
+    }
+
+    /// Compresses a part of a block. How many bytes of `output` it came to; `None` if that was too little.
+    fn compress(
+        self,
+        part: &[u8],
+        zstd: &mut zstd::Encoder,
+        output: &mut [u8],
+    ) -> Result<Option<usize>, NoMemory> {
+        match self.codec {
+            // The levels of c-blosc; its highest would take more memory than chunks are large.
+            Codec::Zstd => zstd.encode(part, (2 * self.level - 1).min(*zstd::LEVELS.end()), output),
+            _ => Ok(lz4::encode_block(part, CompressionMode::FAST(10 - self.level as i32), output)),
+        }
+    }
+
+    /// Compresses block by block. How many bytes of `output` it came to; `None` if that was too little.
+    fn encode_blocks(
+        self,
+        input: &[u8],
+        shuffled: &mut Vec<u8>,
+        zstd: &mut zstd::Encoder,
+        output: &mut [u8],
+    ) -> Result<Option<usize>, NoMemory> {
+        let element = self.counted();
+        if self.level == 0 || !input.len().is_multiple_of(element) {
+            return Ok(None);
+        }
+        let block = (BLOCK / element * element).min(input.len()).max(1);
+        let is_shuffled = self.shuffle && element > 1;
+        // The planes of shuffled blocks have little in common; Zstandard finds out by itself.
+        let is_split = self.codec == Codec::Lz4;
+        if is_shuffled && shuffled.len() < block {
+            *shuffled = memory::zeros(block)?;
+        }
+        let mut at = HEADER + 4 * input.len().div_ceil(block);
+        for (number, values) in input.chunks(block).enumerate() {
+            if !put(output, HEADER + 4 * number, at) {
+                return Ok(None);
+            }
+            let ordered = if is_shuffled {
+                shuffle::encode(element, values, &mut shuffled[..values.len()]);
+                &shuffled[..values.len()]
+            } else {
+                values
+            };
+            let splits = if is_split && values.len() == block { splits(element, block) } else { 1 };
+            for part in ordered.chunks(ordered.len() / splits) {
+                let Some(room) = output.get_mut(at + 4..) else { return Ok(None) };
+                // What is as long as what it stands for is not compressed.
+                let most = room.len().min(part.len() - 1);
+                let len = match self.compress(part, zstd, &mut room[..most])? {
+                    Some(len) => len,
+                    None if room.len() < part.len() => return Ok(None),
+                    None => {
+                        room[..part.len()].copy_from_slice(part);
+                        part.len()
+                    }
+                };
+                put(output, at, len);
+                at += 4 + len;
+            }
+        }
+        let flags = if self.codec == Codec::Zstd { 4 << 5 } else { 1 << 5 }
+            | if is_shuffled { BYTE_SHUFFLED } else { 0 }
+            | if is_split { 0 } else { NOT_SPLIT };
+        output[..4].copy_from_slice(&[VERSION, 1, flags, element as u8]);
+        put(output, 4, input.len());
+        put(output, 8, block);
+        put(output, 12, at);
+        Ok(Some(at))
+    }
+
+    /// Compresses bytes. How many bytes of `output`, which has room for [`most_encoded`] of them, it came to. What does not
+    /// become shorter is stored.
+    pub(super) fn encode(
+        self,
+        input: &[u8],
+        shuffled: &mut Vec<u8>,
+        zstd: &mut zstd::Encoder,
+        output: &mut [u8],
+    ) -> Result<Option<usize>, NoMemory> {
+        let most = most_encoded(input.len());
+        let Some(output) = output.get_mut(..most) else { return Ok(None) };
+        if let Some(len) = self.encode_blocks(input, shuffled, zstd, output)? {
+            return Ok(Some(len));
+        }
+        output[..4].copy_from_slice(&[VERSION, 1, STORED, self.counted() as u8]);
+        put(output, 4, input.len());
+        put(output, 8, input.len());
+        put(output, 12, most);
+        output[HEADER..].copy_from_slice(input);
+        Ok(Some(most))
+    }
+}
+
+/// Bytes that `len` bytes take at most.
+pub(super) fn most_encoded(len: usize) -> usize {
+    HEADER + len
+}
+
+/// Writes 32 bits, little-endian; whether there is room for them.
+fn put(output: &mut [u8], at: usize, value: usize) -> bool {
+    let place = output.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+    place.map(|place| *place = (value as u32).to_le_bytes()).is_some()
 }
 
 /// Takes what stands behind its length in 32 bits, little-endian.

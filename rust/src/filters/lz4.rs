@@ -4,6 +4,8 @@
 //! The header is the length of all that was compressed (64 bits, big-endian) and that of a block (32 bits);
 //! before each block stands its length (32 bits). A block as long as what it stands for is not compressed.
 
+use ::lz4::block::CompressionMode;
+
 use super::blocks::{self, Blocks};
 use super::{Codecs, Complaint};
 
@@ -54,7 +56,6 @@ pub(super) const LEVELS: std::ops::RangeInclusive<u32> = 0..=12;
 
 /// Compresses bytes into one block. How many bytes of `output`, which has room for [`most_encoded`] of them, it came to.
 pub(super) fn encode(input: &[u8], level: u32, output: &mut [u8]) -> Option<usize> {
-    use lz4::block::{CompressionMode, compress_to_buffer};
     let block = u32::try_from(input.len()).ok()?;
     let (header, room) = output.split_first_chunk_mut::<{ HEADER + 4 }>()?;
     header[..8].copy_from_slice(&u64::from(block).to_be_bytes());
@@ -64,8 +65,8 @@ pub(super) fn encode(input: &[u8], level: u32, output: &mut [u8]) -> Option<usiz
     }
     let mode =
         if level == 0 { CompressionMode::FAST(1) } else { CompressionMode::HIGHCOMPRESSION(level as i32) };
-    let len = match compress_to_buffer(input, Some(mode), false, room) {
-        Ok(len) if len < input.len() => len,
+    let len = match encode_block(input, mode, room) {
+        Some(len) if len < input.len() => len,
         // As long as what it stands for: not compressed.
         _ => {
             room.get_mut(..input.len())?.copy_from_slice(input);
@@ -74,6 +75,11 @@ pub(super) fn encode(input: &[u8], level: u32, output: &mut [u8]) -> Option<usiz
     };
     header[12..].copy_from_slice(&(len as u32).to_be_bytes());
     Some(HEADER + 4 + len)
+}
+
+/// Compresses bytes into a single block. How many bytes of `output` it came to; `None` if that was too little.
+pub(super) fn encode_block(input: &[u8], mode: CompressionMode, output: &mut [u8]) -> Option<usize> {
+    ::lz4::block::compress_to_buffer(input, Some(mode), false, output).ok()
 }
 
 /// Bytes of the header.

@@ -1,12 +1,13 @@
-//! What others encode, and what the definitions say, comes out as it was.
+//! What others encode, what the definitions say, and what the engine encodes itself, comes out as it was.
 
 use super::Input;
 use super::decoders::decode;
+use crate::filters::{Compression, Encoder, Encoding};
 
 /// The codec, the element size and a parameter, then the values.
 pub(super) fn any(data: &[u8]) -> usize {
     let mut input = Input(data);
-    let (codec, element, parameter) = (input.u8() % 12, usize::from(input.u8() % 17).max(1), input.u8());
+    let (codec, element, parameter) = (input.u8() % 17, usize::from(input.u8() % 17).max(1), input.u8());
     let plain = &input.0[..input.0.len().min(1 << 16)];
     let (filters, chunk) = encode(codec, element, parameter, plain);
     let (decoded, most) = decode(&filters, 0, plain.len(), &chunk);
@@ -37,8 +38,31 @@ fn encode(codec: u8, element: usize, parameter: u8, plain: &[u8]) -> Encoded {
             (filters, fletcher32(&deflate(&shuffle(element, plain))))
         }
         10 => (vec![(2, vec![8]), (32015, Vec::new())], zstd(&shuffle(8, plain))),
-        _ => one(32001, blosc(element, parameter, plain)),
+        11 => one(32001, blosc(element, parameter, plain)),
+        _ => ours(OURS[usize::from(codec) - 12], element, parameter, plain),
     }
+}
+
+/// What the engine has encoders of.
+const OURS: [&str; 5] = ["gzip", "zstd", "lz4", "blosc", "blosc-zstd"];
+
+fn ours(codec: &str, element: usize, parameter: u8, plain: &[u8]) -> Encoded {
+    // Whole elements only, as chunks have them.
+    let element = if plain.len().is_multiple_of(element) { element } else { 1 };
+    let level = u32::from(parameter % 10);
+    let compression = Compression {
+        codec: Some(codec.to_owned()),
+        level: Some(if codec == "zstd" { level.max(1) } else { level }),
+        shuffle: parameter < 128,
+    };
+    let encoding = Encoding::new(&compression, element, plain.len()).expect("a level that there is");
+    let mut encoder = Encoder::default();
+    // What a chunk before it left behind does not matter.
+    let before = vec![parameter; plain.len() + element];
+    encoding.encode(&before, &mut encoder).expect("memory for a small chunk");
+    let (mask, chunk) = encoding.encode(plain, &mut encoder).expect("memory for a small chunk");
+    assert_eq!(mask, 0);
+    (encoding.steps().iter().map(|step| (step.id, step.values.clone())).collect(), chunk.to_vec())
 }
 
 fn deflate(plain: &[u8]) -> Vec<u8> {

@@ -141,7 +141,7 @@ impl Sink {
                     "a chunk of shape {chunk:?} has 4 GiB or more, which HDF5 cannot have"
                 ))
             })?;
-        let encoding = Encoding::new(compression, element.size())?;
+        let encoding = Encoding::new(compression, element.size(), chunk_bytes)?;
         let definition = Definition {
             shape,
             most,
