@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -12,11 +13,12 @@ import delayedarray
 import h5py
 import numpy
 import pytest
-from hypothesis import given
+from delayedarray import wrap
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import filebackedarray
-from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray
+from filebackedarray import FileBackedArray, Hdf5CompressedSparseMatrix, Hdf5DenseArray, Hdf5DenseArraySeed
 from filebackedarray._compute import indexing as _indexing
 from filebackedarray._compute.tree import compiled
 from helpers import random_compressed
@@ -175,10 +177,67 @@ def test_as_delayedarray(arrays: list[tuple[Any, numpy.ndarray]]) -> None:
             numpy.testing.assert_array_equal(numpy.asarray(got), numpy.asarray(want))
 
 
+@st.composite
+def points_of_datasets(draw: st.DrawFn) -> tuple[numpy.ndarray, tuple[int, ...], dict[int, Any], list[Any]]:
+    shape = tuple(draw(st.lists(st.integers(1, 8), min_size=1, max_size=4)))
+    chunks = tuple(draw(st.integers(1, extent)) for extent in shape)
+    count = draw(st.integers(1, 12))
+    along = draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+    points = {
+        axis: numpy.array(draw(st.lists(st.integers(0, shape[axis] - 1), min_size=count, max_size=count)))
+        for axis in sorted(along)
+    }
+    subset = [sorted(draw(st.sets(st.integers(0, extent - 1), min_size=1))) for extent in shape]
+    return numpy.arange(math.prod(shape)).reshape(shape), chunks, points, subset
+
+
+@pytest.mark.parametrize("untrusted", [False, True])
+@pytest.mark.parametrize("native", [False, True])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@given(case=points_of_datasets())
+def test_points_of_datasets(
+    fresh_path: Callable[[], Path], native: bool, untrusted: bool, case: tuple[Any, ...]
+) -> None:
+    data, chunks, points, subset = case
+    path = fresh_path()
+    with h5py.File(path, "w") as handle:
+        order = slice(None) if native else slice(None, None, -1)
+        handle.create_dataset("x", data=data if native else data.T, chunks=chunks[order])
+    seed = Hdf5DenseArraySeed(path, "x", native_order=native, untrusted=untrusted)
+    count = len(next(iter(points.values())))
+    one = [
+        numpy.ix_(*[[points[a][n]] if a in points else taken for a, taken in enumerate(subset)]) for n in range(count)
+    ]
+    want = numpy.stack([data[index].squeeze(tuple(points)) for index in one])
+    numpy.testing.assert_array_equal(seed._points(points, subset), want)
+    # A selection of a dataset's elements for which nothing is computed, turned and in another order.
+    turned = wrap(seed).T[::-1] if data.ndim == 1 else wrap(seed).T[::-1, ...]
+    axes = range(data.ndim)[::-1]
+    key = [points.get(axis, slice(None)) for axis in axes]
+    numpy.testing.assert_array_equal(turned[tuple(key)], data.T[::-1][tuple(key)])
+    wrong = {**points, 0: numpy.full(count, data.shape[0])}
+    with pytest.raises(IndexError, match="out of bounds for axis"):
+        seed._points(wrong, subset)
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+def test_points_of_sparse_matrices(tmp_path: Path, by_column: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filebackedarray._compute.evaluate._STORED", 50)
+    matrix = random_compressed((60, 50), by_column, seed=3, dtype="f4", density=0.2)
+    matrix.write(tmp_path / "m.h5")
+    x, data = Hdf5CompressedSparseMatrix(tmp_path / "m.h5", "m", (60, 50), by_column), matrix.dense()
+    rng = numpy.random.default_rng(3)
+    rows, columns = rng.integers(-60, 60, (4, 250)), rng.integers(-50, 50, (1, 250))
+    for ours, theirs in ((x, data), (x * 2, data * 2), (x[::-1, :], data[::-1])):
+        numpy.testing.assert_array_equal(ours[rows, columns], theirs[rows, columns])
+        numpy.testing.assert_array_equal(ours[[3], [7]], theirs[[3], [7]])
+        assert ours[rows, columns].dtype == theirs.dtype
+
+
 def test_points_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scattered elements are looked up in blocks of bounded size, each of which is read once."""
+    """Scattered elements of what is computed are looked up in blocks of bounded size, each of which is read once."""
     data = numpy.random.default_rng(2).random((60, 50, 3))
-    array = write(tmp_path, data, chunks=(10, 10, 3))
+    array = write(tmp_path, data, chunks=(10, 10, 3)) * 1
     monkeypatch.setattr(_indexing, "_BLOCK_ELEMENTS", 300)
     read, sizes = _indexing.Source.read, []
     monkeypatch.setattr(_indexing.Source, "read", lambda *a: sizes.append(read(*a).size) or read(*a))

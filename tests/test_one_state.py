@@ -27,7 +27,7 @@ from filebackedarray._engine.snapshot import one_state
 
 SHAPE = (40, 12)
 REQUESTS = ("inspect", "facts", "describe", "members", "attributes", "read_field", "read_path", "read_dense")
-REQUESTS += ("read_strings", "reduce_dense", "check_dense", "multiply_dense", "read_blocks")
+REQUESTS += ("read_points", "read_strings", "reduce_dense", "check_dense", "multiply_dense", "read_blocks")
 OF_MATRICES = ("inspect", "read", "read_dense", "reduce", "multiply")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -148,6 +148,25 @@ class Hdf5DenseArraySeed(NamedSeed, DenseFacts, Reductions):
             self._needs_width = False
         return self._dtype
 
+    def _points(
+        self, points: Mapping[int, numpy.typing.NDArray[numpy.int64]], subset: Sequence[Subset]
+    ) -> numpy.typing.NDArray[Any]:
+        """Read elements at points: each chunk that has any of them is decoded once.
+
+        Args:
+            points: For some dimensions, one at least, the index of each point.
+            subset: For each dimension what to take for every point, as for
+                :py:func:`~delayedarray.extract_dense_array.extract_dense_array`; ignored where there are points.
+
+        Returns:
+            A new array, whose first axis is that of the points; the dimensions without points follow.
+
+        Raises:
+            IndexError, FileNotFoundError, OSError, NotImplementedError, MemoryError, KeyboardInterrupt: As for
+                :py:func:`~delayedarray.extract_dense_array.extract_dense_array`.
+        """
+        return _masked_where_missing(self, lambda dtype: _read_points(self, points, subset, dtype))
+
     def _names_of(self, axis: int) -> numpy.typing.NDArray[numpy.str_] | None:
         if len(self._shape) <= axis:
             return None
@@ -220,10 +239,17 @@ def extract_dense_array_Hdf5DenseArraySeed(
         KeyboardInterrupt: On Ctrl-C, within a fraction of a second.
     """
     selection = select(subset, x._shape)
+    return _masked_where_missing(x, lambda dtype: _read(x, selection, dtype))
+
+
+def _masked_where_missing(
+    x: Hdf5DenseArraySeed, read: Callable[[numpy.dtype[Any] | None], numpy.typing.NDArray[Any]]
+) -> numpy.typing.NDArray[Any]:
+    """What is read, masked where it is missing if that is asked for."""
     if x._missing is None:
-        return _read(x, selection, x.dtype)
+        return read(x.dtype)
     # What is missing can be told before values are converted.
-    stored = _read(x, selection, None if x._has_strings else x._stored_dtype.newbyteorder("="))
+    stored = read(None if x._has_strings else x._stored_dtype.newbyteorder("="))
     mask = missing_mask(x._missing, stored)
     with numpy.errstate(invalid="ignore"):
         return numpy.ma.MaskedArray(convert(stored, x.dtype), mask)
@@ -251,6 +277,48 @@ def _read(x: Hdf5DenseArraySeed, selection: Selection, dtype: numpy.dtype[Any] |
         output = output[numpy.ix_(*selection.restore[order])]
     output = convert(output, dtype)
     return output if x._native_order else output.T
+
+
+def _read_points(
+    x: Hdf5DenseArraySeed,
+    points: Mapping[int, numpy.typing.NDArray[numpy.int64]],
+    subset: Sequence[Subset],
+    dtype: numpy.dtype[Any] | None,
+) -> numpy.typing.NDArray[Any]:
+    """Values of a type at points, as :py:func:`_read` of a selection."""
+    if x._has_strings:
+        return _read_box(x, points, subset, dtype)
+    order = slice(None) if x._native_order else slice(None, None, -1)
+    places = [axis for axis in range(len(x._shape)) if axis not in points]
+    selection = select([subset[axis] for axis in places], [x._shape[axis] for axis in places])
+    along: list[Any] = [points.get(axis) for axis in range(len(x._shape))]
+    for axis, chosen in zip(places, selection.axes, strict=True):
+        along[axis] = chosen
+    count = len(next(iter(points.values())))
+    dtype = x._stored_dtype if dtype is None else dtype
+    target = engine_dtype(dtype, x._stored_dtype)
+    output = allocate((count, *selection.lengths[order]), target)
+    engine(x._untrusted).read_points(engine_path(x._path), engine_name(x._name), along[order], target.str, output)
+    if not x._native_order:
+        output = output.transpose(0, *range(len(places), 0, -1))
+    if selection.restore is not None:
+        output = output[numpy.ix_(numpy.arange(count), *selection.restore)]
+    return convert(output, dtype)
+
+
+def _read_box(
+    x: Hdf5DenseArraySeed,
+    points: Mapping[int, numpy.typing.NDArray[numpy.int64]],
+    subset: Sequence[Subset],
+    dtype: numpy.dtype[Any] | None,
+) -> numpy.typing.NDArray[Any]:
+    """The same of strings of variable length, taken from all that is in the points' rows and columns."""
+    box, index = list(subset), []
+    for axis, indices in points.items():
+        box[axis], back = numpy.unique(indices, return_inverse=True)
+        index.append(back)
+    block = _read(x, select(box, x._shape), dtype)
+    return numpy.moveaxis(block, list(points), range(len(points)))[tuple(index)]
 
 
 def _width(dtype: numpy.dtype[Any]) -> int:

@@ -6,7 +6,6 @@ import copy
 import math
 import os
 from collections.abc import Sequence
-from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
@@ -24,7 +23,6 @@ from delayedarray import (
 
 from ._compute.dask import dask_array
 from ._compute.reductions import Reductions
-from ._engine.memory import allocate
 from ._engine.names import engine_path
 from ._engine.selection import Subset, select
 from ._engine.snapshot import one_state
@@ -42,9 +40,6 @@ __all__ = ["ReshapedHdf5Array", "ReshapedHdf5ArraySeed"]
 
 _COST_FACTOR = 20
 """Cost of extracting an element relative to a numpy array's, for delayedarray's choice of blocks."""
-
-_SURPLUS = 1 << 22
-"""So many elements that are not wanted may be read with those that are, for a request of fewer reads."""
 
 _Indices = numpy.typing.NDArray[numpy.int64]
 _Array = numpy.typing.NDArray[Any]
@@ -232,82 +227,34 @@ def _subset(axis: Any) -> range | _Indices:
     return numpy.asarray(axis, dtype=numpy.int64)
 
 
-class _Part(NamedTuple):
-    """A selection of a group's dimensions in the file, and what of it is wanted."""
-
-    axes: tuple[Any, ...]
-    """Positions for each dimension."""
-    taken: _Indices | None
-    """Which of the selection's elements, in C order; None for all."""
-    wanted: _Indices | None
-    """Which of the group's wanted elements these are; None for all."""
-
-
-def _parts(x: ReshapedHdf5ArraySeed, group: _Group, axes: Sequence[Any], others: int) -> list[_Part]:
-    """Cover the wanted elements of a group by selections, such that each chunk is touched by one.
-
-    Args:
-        x: The seed.
-        group: The group.
-        axes: The selection of all dimensions.
-        others: How many elements are wanted of all other groups together.
-
-    Returns:
-        The selections.
-    """
-    stored, chunks, shown, here = x._dataset.shape, x._dataset._chunks, x._extents, group.shown
-    extents = stored[group.stored]
-    if all(
-        isinstance(axis, tuple) and axis == (0, extent, 1) for axis, extent in zip(axes[here], shown[here], strict=True)
-    ):
-        return [_Part(tuple(range(extent) for extent in extents), None, None)]
-    if extents == shown[here]:
-        return [_Part(tuple(_subset(axis) for axis in axes[here]), None, None)]
-    flat = numpy.zeros(1, numpy.int64)
-    for axis, extent in zip(axes[here], shown[here], strict=True):
-        flat = (flat[:, None] * extent + numpy.asarray(_subset(axis))).reshape(-1)
-    if len(extents) <= 1:
-        return [_Part((flat,) * len(extents), None, None)]
-    positions = numpy.unravel_index(flat, extents)
-    spacing = [max(1, length) for length in chunks[group.stored]]
-    tiles = [axis // length for axis, length in zip(positions, spacing, strict=True)]
-    parts: list[_Part] = []
-    pending = [numpy.arange(len(flat))]
-    while pending:
-        members = pending.pop()
-        unique = [numpy.unique(axis[members]) for axis in positions]
-        size = math.prod(map(len, unique))
-        if (size - len(members)) * others > max(_SURPLUS, len(members) * others) or not _is_grid(
-            [tile[members] for tile in tiles]
-        ):
-            halves = _halves([tile[members] for tile in tiles])
-            if halves is not None:
-                pending.extend(members[half] for half in halves)
-                continue
-        places = [numpy.searchsorted(values, axis[members]) for values, axis in zip(unique, positions, strict=True)]
-        taken = numpy.ravel_multi_index(places, [len(values) for values in unique])
-        parts.append(_Part(tuple(unique), taken, members))
-    return parts
+def _box(x: ReshapedHdf5ArraySeed, group: _Group, axes: Sequence[Any]) -> list[Any] | None:
+    """What is taken along the dataset's dimensions of a group, where that is each by itself."""
+    extents, shown, taken = x._dataset.shape[group.stored], x._extents[group.shown], axes[group.shown]
+    if not extents:
+        # All extents are 1.
+        return []
+    if all(isinstance(axis, tuple) and axis == (0, extent, 1) for axis, extent in zip(taken, shown, strict=True)):
+        return [range(extent) for extent in extents]
+    return [_subset(axis) for axis in taken] if extents == shown else None
 
 
-def _is_grid(tiles: Sequence[_Indices]) -> bool:
-    """Whether chunks, given by their coordinates, are all those of the rows and columns that they are in."""
-    counts = [numpy.unique(tile, return_inverse=True) for tile in tiles]
-    most = math.prod(len(values) for values, _ in counts)
-    if most == 1:
-        return True
-    linear = numpy.ravel_multi_index([back for _, back in counts], [len(values) for values, _ in counts])
-    return len(numpy.unique(linear)) == most
-
-
-def _halves(tiles: Sequence[_Indices]) -> tuple[_Indices, _Indices] | None:
-    """Two groups of chunks, cut along the first dimension in which there are several; None if there is one only."""
-    for tile in tiles:
-        values = numpy.unique(tile)
-        if len(values) > 1:
-            low = tile < values[len(values) // 2]
-            return numpy.flatnonzero(low), numpy.flatnonzero(~low)
-    return None
+def _points(x: ReshapedHdf5ArraySeed, groups: Sequence[_Group], axes: Sequence[Any]) -> dict[int, _Indices]:
+    """For dimensions of the dataset in some groups, the index of each element that is wanted, in C order."""
+    flat = []
+    for group in groups:
+        within = numpy.zeros(1, numpy.int64)
+        for axis, extent in zip(axes[group.shown], x._extents[group.shown], strict=True):
+            within = (within[:, None] * extent + numpy.asarray(_subset(axis))).reshape(-1)
+        flat.append(within)
+    found: dict[int, _Indices] = {}
+    for number, (group, within) in enumerate(zip(groups, flat, strict=True)):
+        # Each of them with each of the other groups'.
+        before, after = (math.prod(map(len, some)) for some in (flat[:number], flat[number + 1 :]))
+        each = numpy.tile(numpy.repeat(within, after), before)
+        positions = numpy.unravel_index(each, x._dataset.shape[group.stored])
+        for axis, points in zip(range(group.stored.start, group.stored.stop), positions, strict=True):
+            found[axis] = points.astype(numpy.int64, copy=False)
+    return found
 
 
 @chunk_grid.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]
@@ -353,33 +300,20 @@ def extract_dense_array_ReshapedHdf5ArraySeed(
 
 
 def _read(x: ReshapedHdf5ArraySeed, axes: Sequence[Any], lengths: tuple[int, ...]) -> _Array:
-    """A selection that is not empty, in the file's order."""
-    dataset = x._dataset
-    wanted = [math.prod(lengths[group.shown]) for group in x._groups]
-    covers = [
-        _parts(x, group, axes, math.prod(wanted) // count) for group, count in zip(x._groups, wanted, strict=True)
-    ]
-    output: Any = None
-    for parts in product(*covers):
-        block = extract_dense_array(dataset, tuple(axis for part in parts for axis in part.axes))
-        # One dimension for each group.
-        block = block.reshape([math.prod(map(len, part.axes)) for part in parts])
-        for position, part in enumerate(parts):
-            if part.taken is not None:
-                block = block.take(part.taken, axis=position)
-        if all(part.wanted is None for part in parts):
-            output = block
-            break
-        if output is None:
-            output = allocate(wanted, block.dtype)
-            if isinstance(block, numpy.ma.MaskedArray):
-                output = numpy.ma.MaskedArray(output, numpy.zeros(wanted, bool))
-        where = [
-            numpy.arange(count) if part.wanted is None else part.wanted
-            for part, count in zip(parts, wanted, strict=True)
-        ]
-        output[numpy.ix_(*where)] = block
-    return output.reshape(lengths)  # type: ignore[no-any-return]
+    """A selection that is not empty, in the file's order, in one request."""
+    boxes = [_box(x, group, axes) for group in x._groups]
+    along: list[Any] = [None] * len(x._dataset.shape)
+    for group, box in zip(x._groups, boxes, strict=True):
+        along[group.stored] = box or [None] * (group.stored.stop - group.stored.start)
+    scattered = [number for number, box in enumerate(boxes) if box is None]
+    if not scattered:
+        return extract_dense_array(x._dataset, tuple(along)).reshape(lengths)  # type: ignore[no-any-return]
+    points = _points(x, [x._groups[number] for number in scattered], axes)
+    # Groups of which elements were taken one by one come first.
+    order = [*scattered, *(number for number, box in enumerate(boxes) if box is not None)]
+    found = x._dataset._points(points, along)
+    found = found.reshape([math.prod(lengths[x._groups[number].shown]) for number in order])
+    return numpy.transpose(found, numpy.argsort(order)).reshape(lengths)
 
 
 @is_sparse.register(ReshapedHdf5ArraySeed)  # type: ignore[untyped-decorator]

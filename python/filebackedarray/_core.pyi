@@ -60,6 +60,7 @@ __all__ = [
     "read_dense",
     "read_field",
     "read_path",
+    "read_points",
     "read_strings",
     "reduce_dense",
     "set_cache_budget",
@@ -76,6 +77,9 @@ def attributes(path: _Path, name: bytes, wanted: Sequence[bytes]) -> list[_Attri
 def read_field(path: _Path, dataset: bytes, field: bytes) -> tuple[str, bytes | list[bytes]]: ...
 def read_path(path: _Path, name: bytes) -> str: ...
 def read_dense(path: _Path, name: bytes, selection: Sequence[_Axis], dtype: str, out: _Array) -> None: ...
+def read_points(path: _Path, name: bytes, along: Sequence[_Axis | _Array], dtype: str, out: _Array) -> None:
+    """Read elements at points, whose indices along an axis are an array of int64; of other axes a selection for all."""
+
 def multiply_dense(
     path: _Path,
     name: bytes,

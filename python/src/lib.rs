@@ -81,6 +81,22 @@ fn read_blocks<'py>(py: Python<'py>, path: PathBuf, name: &[u8]) -> PyResult<Bou
     PyTuple::new(py, request::run(py, |_| dense::blocks(&path, name))?)
 }
 
+/// Elements at some points: for each axis an array of indices, one for each point, or `(selection,)`.
+#[pyfunction]
+fn read_points(
+    py: Python<'_>,
+    path: PathBuf,
+    name: &[u8],
+    along: Vec<Bound<'_, PyAny>>,
+    dtype: &str,
+    out: &Bound<'_, PyUntypedArray>,
+) -> PyResult<()> {
+    let along = along.iter().map(selection::along).collect::<PyResult<Vec<_>>>()?;
+    let target = ElementType::from_numpy(dtype).map_err(raise)?;
+    let mut out = Memory::new(out)?;
+    request::run(py, move |control| dense::read_points(&path, name, &along, target, out.bytes(), control))
+}
+
 /// Statistics of a selection, of all views in one sweep.
 #[pyfunction]
 #[pyo3(signature = (path, name, selection, dtype, views, skip_nan, progress=None))]
@@ -353,7 +369,8 @@ mod _core {
     use super::{
         SparseMatrix, add_plugins, after_fork, available_memory, before_fork, check_dense, confine, facts,
         file_of, get_num_threads, inspect, limit_threads, memory_limit, multiply_dense, only_this_file,
-        read_blocks, read_dense, read_path, read_strings, reduce_dense, set_cache_budget, set_num_threads,
+        read_blocks, read_dense, read_path, read_points, read_strings, reduce_dense, set_cache_budget,
+        set_num_threads,
     };
 
     /// numpy's functions are looked up here, while the package is imported: later, a signal in the midst of that would be a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -13,9 +13,12 @@ from delayedarray import SparseNdarray
 
 from .._engine.memory import allocate, scipy_dtype
 from .chains import chain_of
-from .tree import Compressed, DType, Index, Node
+from .tree import Compressed, DenseLeaf, DType, Index, Leaf, Node, composed
 
 Array = numpy.typing.NDArray[Any]
+
+_STORED = 1 << 23
+"""Maximum number of stored elements that are read at once to find single ones among them; a column may have more."""
 
 
 def dense(node: Node, index: Sequence[Index] | None = None, dtype: Any = None) -> Array:
@@ -48,6 +51,63 @@ def dense(node: Node, index: Sequence[Index] | None = None, dtype: Any = None) -
         # The same in the other byte order takes no more memory.
         return block.byteswap(inplace=True).view(target)
     return block.astype(target)
+
+
+def points(node: Node, indices: Mapping[int, Array], subset: Sequence[Index], dtype: Any) -> Array | None:
+    """Evaluate an array at points, each chunk of its file once.
+
+    Args:
+        node: The array.
+        indices: For some axes, one at least, the index of each point.
+        subset: For each axis what to take for every point; ignored where there are points.
+        dtype: What to convert values to.
+
+    Returns:
+        A new array, whose first axis is that of the points, and then the other axes; None if operations have to be
+        computed of more than the points.
+    """
+    node = node.structure if isinstance(node, Leaf) and node.structure is not None else node
+    chain = chain_of(node)
+    if chain is None or not isinstance(chain.leaf, DenseLeaf):
+        return _sparse_points(node, indices, dtype) if node.sparse and len(indices) == 2 else None
+    taken, found = list(chain.positions), {}
+    for axis, (below, within) in enumerate(zip(chain.axes, subset, strict=True)):
+        if axis in indices:
+            found[below] = numpy.asarray(composed(chain.positions[below], indices[axis]), dtype=numpy.int64)
+        else:
+            taken[below] = composed(chain.positions[below], within)
+    values = chain.leaf.seed._points(found, taken)
+    for target in (*chain.dtypes[2:], numpy.dtype(dtype)):
+        values = values.astype(target, copy=False)
+    others = [below for axis, below in enumerate(chain.axes) if axis not in indices]
+    return numpy.transpose(values, [0, *(1 + sorted(others).index(below) for below in others)])
+
+
+def _sparse_points(node: Node, indices: Mapping[int, Array], dtype: Any) -> Array:
+    """The same of a sparse matrix, from what is stored in the points' columns (or rows)."""
+    along = [indices[0], indices[1]]
+    primary = 1 if node.compressed_along(1) >= node.compressed_along(0) else 0
+    found = numpy.zeros(len(along[0]), dtype)
+    order = numpy.argsort(along[primary], kind="stable")
+    stored = numpy.cumsum(node.stored(primary), dtype=numpy.float64)
+    begin = 0
+    while begin < len(order):
+        # As many columns as have so many elements, and one at least.
+        first = int(along[primary][order[begin]])
+        last = int(numpy.searchsorted(stored, (stored[first - 1] if first else 0.0) + _STORED, side="right"))
+        end = int(numpy.searchsorted(along[primary][order], max(last, first + 1)))
+        chosen = order[begin:end]
+        parts = [numpy.unique(positions[chosen], return_inverse=True) for positions in along]
+        block = node.compressed([unique for unique, _ in parts], primary == 1).ordered()
+        width = block.extents()[1]
+        keys = numpy.repeat(numpy.arange(block.extents()[0]), block.lengths()) * width + block.indices
+        wanted = parts[primary][1] * width + parts[1 - primary][1]
+        at = numpy.searchsorted(keys, wanted)
+        hits = numpy.flatnonzero(at < len(keys))
+        hits = hits[keys[at[hits]] == wanted[hits]]
+        found[chosen[hits]] = block.values[at[hits]]
+        begin = end
+    return found
 
 
 def _scattered(block: Compressed, dtype: DType) -> Array:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
 from delayedarray import DelayedArray, Subset
 
-from .evaluate import dense
+from . import evaluate
 from .tree import compiled, composed
 
 Array = numpy.typing.NDArray[Any]
@@ -174,7 +174,11 @@ class Source:
 
     def read(self, subset: Sequence[Any]) -> Array:
         """Read positions of each axis."""
-        return dense(self._node, subset, self.dtype)
+        return evaluate.dense(self._node, subset, self.dtype)
+
+    def points(self, indices: Mapping[int, Array], subset: Sequence[Any]) -> Array | None:
+        """Read points, if nothing else has to be read for them; see ``evaluate.points``."""
+        return evaluate.points(self._node, indices, subset, self.dtype)
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """A new array for what is read, masked if that is."""
@@ -266,8 +270,11 @@ class _Points:
         if out.size and not self._points:
             out[...] = self._source.read(self._subset)
         elif out.size:
-            order = numpy.lexsort(self._points[::-1])
-            self._gather(out, order)
+            found = self._source.points(dict(zip(self._along, self._points, strict=True)), self._subset)
+            if found is None:
+                self._gather(out, numpy.lexsort(self._points[::-1]))
+            else:
+                out = found
         out = out[(slice(None), *self._rest)]
         result = out.reshape(self._shape + out.shape[1:])
         place, ndim = self._place(), len(self._shape)

@@ -213,7 +213,7 @@ class Leaf(Node):
             structure: A node of the same chunks, which saves a walk through a grid of delayedarray's.
         """
         self._seed = seed
-        self._structure = structure
+        self.structure = structure
         self.shape = tuple(seed.shape)
         self.dtype = native(seed.dtype)
         self.masked = masked
@@ -252,8 +252,8 @@ class Leaf(Node):
         return block.turned() if by_column is False else block
 
     def ticks(self) -> list[Array]:
-        if self._structure is not None:
-            return self._structure.ticks()
+        if self.structure is not None:
+            return self.structure.ticks()
         chunks = getattr(self._seed, "_chunks", None)
         if chunks is not None:
             # A grid of delayedarray's goes through all ends.
@@ -265,7 +265,7 @@ class Leaf(Node):
         ]
 
     def layout(self) -> Layout | None:
-        return None if self._structure is None else self._structure.layout()
+        return None if self.structure is None else self.structure.layout()
 
     def stored(self, axis: int) -> Array:
         extent, other = self.shape[axis], self.shape[1 - axis]

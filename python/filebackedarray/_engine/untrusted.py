@@ -375,9 +375,18 @@ def check_dense(path: str, name: bytes) -> tuple[int, list[tuple[tuple[int, ...]
 
 def read_dense(path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:
     """See ``_core``."""
+    _read("read_dense", path, name, selection, dtype, out)
+
+
+def read_points(path: str, name: bytes, along: Sequence[Any], dtype: str, out: _Array) -> None:
+    """See ``_core``."""
+    _read("read_points", path, name, along, dtype, out)
+
+
+def _read(call: str, path: str, name: bytes, selection: Sequence[Any], dtype: str, out: _Array) -> None:
     axes, indices = _split(selection)
     _call(
-        "read_dense",
+        call,
         path,
         arrays=indices,
         outputs=[out],

@@ -64,6 +64,13 @@ def _read_dense(message: dict[str, Any], arrays: Sequence[frames.Array]) -> Answ
     return {}, (output,)
 
 
+def _read_points(message: dict[str, Any], arrays: Sequence[frames.Array]) -> Answer:
+    output = numpy.empty(message["shape"], message["out"])
+    along = _axes(message["axes"], arrays)
+    _core.read_points(message["path"], _name(message["name"]), along, message["dtype"], output)
+    return {}, (output,)
+
+
 def _read_strings(message: dict[str, Any], arrays: Sequence[frames.Array]) -> Answer:
     return _strings(_core.read_strings(message["path"], _name(message["name"]), _axes(message["axes"], arrays)))
 
@@ -134,6 +141,7 @@ _CALLS: dict[str, Callable[[dict[str, Any], Sequence[frames.Array]], Answer]] = 
     "read_path": _read_path,
     "check_dense": _check_dense,
     "read_dense": _read_dense,
+    "read_points": _read_points,
     "read_strings": _read_strings,
     "describe": _describe,
     "members": _members,

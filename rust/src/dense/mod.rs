@@ -3,9 +3,11 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 mod check;
+mod points;
 mod reduce;
 
 pub use check::{Checked, check};
+pub use points::{Along, read_points};
 pub use reduce::reduce;
 
 use std::path::Path;
