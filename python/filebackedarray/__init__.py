@@ -15,9 +15,13 @@ from ._formats.openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._interop.anndata import to_anndata
 from ._interop.hdf5array import accelerate, decelerate
 from ._interop.memory_budget import get_memory_budget, set_memory_budget
+from ._write.anndata import write_anndata
 from ._write.dense import DenseSink, write_array
+from ._write.h5ad import write_h5ad
+from ._write.loom import write_loom
 from ._write.realize import realize
 from ._write.sparse import SparseSink, write_sparse
+from ._write.tenx import write_tenx
 from .FileBackedArray import FileBackedArray
 from .Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix, Hdf5CompressedSparseMatrixSeed
 from .Hdf5DenseArraySeed import Hdf5DenseArray, Hdf5DenseArraySeed
@@ -66,8 +70,12 @@ __all__ = [
     "set_num_threads",
     "summarize",
     "to_anndata",
+    "write_anndata",
     "write_array",
+    "write_h5ad",
+    "write_loom",
     "write_sparse",
+    "write_tenx",
 ]
 
 if not _core.OPTIMISED:

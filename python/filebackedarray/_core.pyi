@@ -277,6 +277,9 @@ class Writer:
         """What is of this name: "group", "dataset", "other"; None if nothing is."""
 
     def create_group(self, name: bytes) -> None: ...
+    def copy(self, source: _Path, name: bytes) -> None:
+        """Copy an object of another file to the same name, with all that is in it."""
+
     def delete(self, name: bytes) -> None:
         """Take the link of this name away; its space in the file is not given back."""
 

@@ -90,6 +90,10 @@ impl Writer {
         request::run(py, |_| self.lock().create_group(name))
     }
 
+    fn copy(&self, py: Python<'_>, source: PathBuf, name: &[u8]) -> PyResult<()> {
+        request::run(py, |_| self.lock().copy(&source, name))
+    }
+
     fn delete(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
         request::run(py, |_| self.lock().delete(name))
     }

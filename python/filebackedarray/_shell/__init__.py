@@ -30,7 +30,7 @@ from .._show import text as _display
 from .._show.progress import reporting
 from .._show.text import Column, print_json, print_table
 from ..Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix
-from . import bench, check
+from . import bench, check, convert
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -144,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "decode every chunk of a file and tell what is damaged", with_name=False)
     check.add_argument("--strict", action="store_true", help="fail also if something could not be checked")
     check.add_argument("--quiet", action="store_true", help="show no progress")
+    said = "write an array of one file into another, in some format"
+    added = commands.add_parser("convert", help=said, description=said[0].upper() + said[1:] + ".")
+    convert.add_arguments(added, _positive)
+    added.set_defaults(run=convert.convert)
     bench = command(
         "bench", _bench, "measure how fast an array is read, beside h5py if it is installed", with_untrusted=False
     )

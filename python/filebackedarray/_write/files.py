@@ -131,6 +131,10 @@ class NewFile:
             raise FileExistsError(message.replace("a other", "something"))
         self._writer.delete(key)
 
+    def copy(self, source: str | os.PathLike[str], name: str) -> None:
+        """Copy an object of another file to the same name here, with all that is in it."""
+        self._writer.copy(engine_path(source), engine_name(name))
+
     def group(self, name: str) -> None:
         """Make a group, unless it is there."""
         self._writer.create_group(engine_name(name))

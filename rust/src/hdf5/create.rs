@@ -17,7 +17,7 @@ use hdf5_metno_sys::h5f::{
 use hdf5_metno_sys::h5g::{H5Gclose, H5Gcreate2};
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_type, hid_t};
 use hdf5_metno_sys::h5l::{H5Ldelete, H5Lexists};
-use hdf5_metno_sys::h5o::{H5Oclose, H5Oopen};
+use hdf5_metno_sys::h5o::{H5Oclose, H5Ocopy, H5Oopen};
 use hdf5_metno_sys::h5p::{
     H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CLS_GROUP_CREATE,
     H5P_CLS_LINK_CREATE, H5P_DEFAULT, H5Pclose, H5Pcreate, H5Pset_char_encoding, H5Pset_chunk,
@@ -353,6 +353,23 @@ impl Draft {
         let group =
             unsafe { H5Gcreate2(self.file.id, c_name.as_ptr(), links.get(), create.get(), H5P_DEFAULT) };
         library.made(group, H5Gclose, &place).map(drop)
+    }
+
+    /// Copies an object of another file to the same name here, with all that is in it.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] and others for a file that cannot be opened; [`Error::Writing`] or [`Error::Unwritable`].
+    pub(crate) fn copy(&self, source: &Path, name: &[u8]) -> Result<()> {
+        let library = Library::lock()?;
+        let place = self.place(name);
+        let c_name = c_name(name, &place)?;
+        let file = super::open_file(&library, source)?;
+        let links = library.links(&place)?;
+        // SAFETY: under the lock; open files, an open list, and a C string.
+        let status = unsafe {
+            H5Ocopy(file.get(), c_name.as_ptr(), self.file.id, c_name.as_ptr(), H5P_DEFAULT, links.get())
+        };
+        library.written(status, &place).map(drop)
     }
 
     /// Takes the link of this name away, and with the last link of an object the object.

@@ -180,6 +180,20 @@ impl Writer {
         self.part(|draft, _| create_groups(draft, name, &place))
     }
 
+    /// Copies an object of another file to the same name here, with all that is in it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when there is something of its name; [`Error::Unreadable`] for a file that cannot be opened;
+    /// [`Error::Writing`] or [`Error::Unwritable`].
+    pub fn copy(&mut self, source: &Path, name: &[u8]) -> Result<()> {
+        let place = Place::dataset(&self.target, name);
+        self.check_is_free(name)?;
+        self.part(|draft, _| {
+            create_groups(draft, parent(name), &place)?;
+            draft.copy(source, name)
+        })
+    }
+
     /// Takes away what is of this name. The space that it takes in a file that was there before is not given back.
     ///
     /// # Errors
