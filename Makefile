@@ -90,6 +90,7 @@ bench: build $(LIMIT)
 		--plots docs/images --markdown docs/performance.md --summary README.md
 	$(BIN)/python benches/goals.py $(RESULTS)/large.json docs/performance.md
 	$(BIN)/python benches/virtual.py --rows 12500 --check --write docs/performance.md
+	$(BIN)/python benches/write.py --check
 
 # The same with small files, for CI: fails below a floor, writes no documentation.
 bench-small: build $(LIMIT)

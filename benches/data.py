@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from importlib.util import find_spec
@@ -103,12 +103,13 @@ def default_data_dir() -> Path:
     return Path(override) if override else Path(__file__).resolve().parent / ".data"
 
 
-def ensure(size: Size, directory: Path) -> None:
+def ensure(size: Size, directory: Path, only: Collection[str] | None = None) -> None:
     """Generate the files of one size, where they are missing or stale.
 
     Args:
         size: Size of the files.
         directory: Where the files go; created if needed.
+        only: Stems of the files that are needed; all if None.
     """
     directory.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[h5py.File], None]] = {
@@ -120,6 +121,8 @@ def ensure(size: Size, directory: Path) -> None:
         },
     }
     for name, write in writers.items():
+        if only is not None and name not in only:
+            continue
         path = file_path(directory, size, name)
         made = make(path, {"seed": SEED, "file": name, **asdict(size)}, write)
         if made and name == "dense-1000x100" and find_spec("zarr") is not None:

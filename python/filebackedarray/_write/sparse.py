@@ -193,7 +193,7 @@ def put_sparse(
             return numpy.diff(block.pointers), block.indices, sink.converted(block.values, block, index)
         return sink.of_dense(plain(node.dense(index)[0]), index)
 
-    blocks = primary_blocks(node, by_column, BLOCK_BYTES // 8) if node.shape[1 if by_column else 0] else []
+    blocks = primary_blocks(node, by_column, BLOCK_BYTES // 4) if node.shape[1 if by_column else 0] else []
     with closing(in_order(evaluate, blocks)) as results:
         for number, part in enumerate(results, 1):
             sink.append(*part)
