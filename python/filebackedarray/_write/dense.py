@@ -95,7 +95,7 @@ def write_array(
 
         level:
             How hard the compression tries: of gzip 0 to 9 (4 if not given), of zstd 1 to 19 (3), of lz4 0 to 12 (0), of
-            Blosc 0 to 9 (5).
+            blosc 0 to 9 (5), of blosc-zstd 0 to 9 (2).
 
         shuffle:
             Whether the first bytes of all elements of a chunk come first, and so on, which makes numbers smaller.

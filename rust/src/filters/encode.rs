@@ -54,6 +54,8 @@ impl Codec {
             Self::Deflate => (0..=9, 4),
             Self::Zstd => (zstd::LEVELS, 3),
             Self::Lz4 => (lz4::LEVELS, 0),
+            // Zstandard's 3, which is the usual one of Zstandard itself.
+            Self::Blosc(blosc::Codec::Zstd) => (blosc::LEVELS, 2),
             Self::Blosc(_) => (blosc::LEVELS, 5),
         }
     }
@@ -120,7 +122,7 @@ impl Encoding {
                 )));
             }
             Some((Codec::Blosc(codec), level)) => {
-                this.push(blosc::ID, this.blosc(codec, level).values(chunk))
+                this.push(blosc::ID, this.blosc(codec, level).values(chunk));
             }
         }
         Ok(this)
