@@ -384,6 +384,28 @@ def test_names_are_written_as_r_has_them(tmp_path: Path, native_order: bool) -> 
         fba.write_array(x, path, "y", dimnames=[None, ["a", "b"]])
 
 
+@pytest.mark.parametrize("dtype", ["i4", "f8", "?"])
+def test_masked_values_are_r_s_missing_ones(tmp_path: Path, dtype: str) -> None:
+    x = values(dtype, (30, 20))
+    if dtype == "i4":
+        x[x == numpy.iinfo("i4").min] = 0
+    masked = numpy.ma.array(x, mask=numpy.random.default_rng(1).random(x.shape) < 0.2)
+    path = tmp_path / "x.h5"
+    for name, source in (("memory", masked), ("tree", delayedarray.wrap(masked)[::-1][::-1])):
+        fba.write_array(source, path, name, dimnames=[None, None], chunks=(7, 20))
+        found = delayedarray.to_dense_array(fba.Hdf5DenseArray(path, name, mask_missing=True))
+        assert numpy.array_equal(numpy.ma.getmaskarray(found), masked.mask)
+        assert numpy.array_equal(found.compressed(), masked.compressed(), equal_nan=dtype == "f8")
+    with pytest.raises(ValueError, match="masked values"):
+        fba.write_array(masked, path, "without names")
+    with pytest.raises(ValueError, match="R has no missing values"):
+        fba.write_array(masked.astype("i2"), path, "short", dimnames=[None, None])
+    if dtype == "i4":
+        masked[~masked.mask] = numpy.iinfo("i4").min
+        with pytest.raises(ValueError, match="is not masked"):
+            fba.write_array(masked, path, "smallest", dimnames=[None, None])
+
+
 # ---- sinks -------------------------------------------------------------------------------------
 
 BLOCK = st.tuples(st.integers(0, 30), st.integers(1, 30), st.integers(0, 20), st.integers(1, 20))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy
 import numpy.typing
@@ -71,7 +71,8 @@ def write_array(
             :py:class:`Hdf5DenseArray` reads them unless told otherwise.
 
         dimnames:
-            For each axis of the array its names or None, written as R's HDF5Array writes and reads them.
+            For each axis of the array its names or None, written as R's HDF5Array writes and reads them. Masked values
+            of int32, float64 and booleans are then written as R's missing ones (``mask_missing=True`` reads them so).
 
         dtype:
             Type of the elements in the file; that of the array if not given. Strings (``U``) become UTF-8 of one
@@ -141,6 +142,7 @@ def write_array(
             chunks=chunks,
             access=access,
             report=report,
+            r_marks=dimnames is not None,
         )
         if dimnames is not None:
             put_dimnames(file, name, node.shape, dimnames, native_order)
@@ -160,6 +162,7 @@ def put_array(
     access: Access = None,
     maxshape: Sequence[int | None] | None = None,
     report: Report | None = None,
+    r_marks: bool = False,
 ) -> None:
     """Write an array into a new version of a file.
 
@@ -175,17 +178,21 @@ def put_array(
         access: As for :py:func:`write_array`.
         maxshape: Maximum extents along the array's axes; its shape if None.
         report: Called after each block.
+        r_marks: Whether masked values are written as R's missing ones, not refused.
 
     Raises:
         ValueError, TypeError, OSError: As :py:func:`write_array`.
     """
-    evaluate, target, utf8 = _elements(node, dtype, casting)
+    marks = _r_marks(node, dtype) if r_marks and node.masked else None
+    evaluate, target, utf8 = _elements(node, dtype, casting, marks)
     order = slice(None, None, 1 if native_order else -1)
     shape = node.shape
     if math.prod(shape) == 0 or not shape:
         values = evaluate(tuple(range(extent) for extent in shape))
         ordered = numpy.ascontiguousarray(values if native_order else values.T, target)
         file.dataset(name, ("array", target.str, utf8, shape[order], ordered.tobytes()))
+        if marks is not None:
+            file.attribute(name, *marks.attribute)
         return
     lengths = chunk_shape(shape, target.itemsize, chunks, access)
     sink = file.sink(
@@ -205,14 +212,42 @@ def put_array(
             sink.write(start[order], block if native_order else block.T)
             if report is not None:
                 report(number + 1, len(blocks))
+    if marks is not None:
+        file.attribute(name, *marks.attribute)
+
+
+class _Marks(NamedTuple):
+    """How R writes missing values of a type (rhdf5's ``h5write``)."""
+
+    dtype: numpy.dtype[Any]
+    """Of the elements in the file."""
+    missing: Any
+    """What stands for a missing one."""
+    attribute: tuple[str, Any]
+    """What says so."""
+
+
+def _r_marks(node: Node, dtype: Any) -> _Marks:
+    target = numpy.dtype(node.dtype if dtype is None else dtype).newbyteorder("=")
+    written = ("rhdf5-NA.OK", numpy.ones(1, numpy.int32))
+    if target == numpy.int32:
+        return _Marks(target, numpy.int32(numpy.iinfo(numpy.int32).min), written)
+    if target == numpy.float64:
+        # NA_real_, by its payload.
+        return _Marks(target, numpy.uint64(0x7FF0_0000_0000_07A2).view(numpy.float64), written)
+    if target == numpy.bool_:
+        return _Marks(numpy.dtype(numpy.int8), numpy.int8(-128), ("storage.mode", "logical"))
+    raise ValueError(f"R has no missing values of dtype {target}; say dtype='int32' or dtype='float64'")
 
 
 def _elements(
-    node: Node, dtype: Any, casting: Casting
+    node: Node, dtype: Any, casting: Casting, marks: _Marks | None = None
 ) -> tuple[Callable[[tuple[Index, ...]], Array], numpy.dtype[Any], bool]:
     """How to evaluate a block, of which type its elements are in the file, and whether strings are UTF-8."""
     if casting not in ("exact", "unsafe"):
         raise ValueError(f"'casting' should be 'exact' or 'unsafe', not {casting!r}")
+    if marks is not None:
+        dtype = marks.dtype
     source = node.dtype
     is_text = source.kind in "UO" or source.kind == "T"
     if is_text and (dtype is None or numpy.dtype(dtype).kind in "US"):
@@ -225,12 +260,25 @@ def _elements(
         target = stored_dtype(source if dtype is None else dtype)
 
     def evaluate(index: tuple[Index, ...]) -> Array:
-        block = plain(node.dense(index)[0])
+        block = node.dense(index)[0]
+        start = [positions[0] if len(positions) else 0 for positions in index]
+        if marks is not None:
+            return _marked(block, marks, casting, start)
+        block = plain(block)
         if is_text:
             block = _encoded(block)
-        return converted(block, target, casting, [positions[0] if len(positions) else 0 for positions in index])
+        return converted(block, target, casting, start)
 
     return evaluate, target, is_text
+
+
+def _marked(block: Array, marks: _Marks, casting: Casting, start: Sequence[int]) -> Array:
+    """A block with R's missing values where it is masked."""
+    mask = numpy.ma.getmaskarray(block)
+    values = converted(numpy.ma.filled(block, 0), marks.dtype, casting, start)
+    if marks.dtype.kind == "i" and bool(((values == marks.missing) & ~mask).any()):
+        raise ValueError(f"the value {marks.missing} is R's missing one, and is not masked; write another dtype")
+    return numpy.where(mask, marks.missing, values)
 
 
 def plain(block: Array) -> Array:
