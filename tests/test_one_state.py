@@ -22,6 +22,7 @@ import scipy.sparse
 
 import filebackedarray
 from filebackedarray import _core, _engine, _shell
+from filebackedarray._compute.reductions import Reductions
 from filebackedarray._engine import untrusted as _untrusted
 from filebackedarray._engine.snapshot import one_state
 
@@ -406,8 +407,7 @@ def public_classes() -> dict[str, type]:
     return {
         name: getattr(filebackedarray, name)
         for name in filebackedarray.__all__
-        if isinstance(getattr(filebackedarray, name), type)
-        and issubclass(getattr(filebackedarray, name), filebackedarray.FileBackedArray.Reductions)
+        if isinstance(getattr(filebackedarray, name), type) and issubclass(getattr(filebackedarray, name), Reductions)
     }
 
 
