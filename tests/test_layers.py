@@ -51,8 +51,7 @@ def test_imports_inside_functions_are_those_that_are_declared() -> None:
     for one in IMPORTS:
         if one.is_late:
             late.setdefault(one.source, []).append(one.target)
-    declared = {source: targets for source, targets in layers.declared()["late"].items() if source != "__init__"}
-    assert late == declared
+    assert late == layers.declared()["late"]
 
 
 def test_the_drawing_is_of_now() -> None:

@@ -14,6 +14,7 @@ from ._engine.threads import get_num_threads, limit_threads, set_cache_budget, s
 from ._formats.openers import H5adMatrix, LoomMatrix, TenxMatrix, open_array
 from ._interop.anndata import to_anndata
 from ._interop.hdf5array import accelerate, decelerate
+from ._interop.imports import when_imported as _when_imported
 from ._interop.memory_budget import get_memory_budget, set_memory_budget
 from ._write.anndata import write_anndata
 from ._write.dense import DenseSink, write_array
@@ -101,3 +102,10 @@ if _find_spec("mattress") is not None:
         from ._interop import mattress as _mattress  # noqa: F401 (for what it registers)
     except ImportError as _error:
         _warnings.warn(f"mattress is installed but cannot be imported: {_error}", RuntimeWarning, stacklevel=2)
+
+
+def _register_with_dolomite() -> None:
+    from ._interop import dolomite  # noqa: F401 (for what it registers)
+
+
+_when_imported("dolomite_base", _register_with_dolomite)
