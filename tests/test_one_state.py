@@ -255,6 +255,22 @@ WRITERS: dict[str, Recipe] = {
     "write_array": (UNMASKED, lambda x: filebackedarray.write_array(x, beside(), "x", overwrite=True)),
     "write_sparse": (FACTORS, lambda x: filebackedarray.write_sparse(x, beside(), "x", overwrite=True)),
     "realize": (UNMASKED, lambda x: filebackedarray.realize(x)),
+    "write_h5ad": (FACTORS, lambda x: filebackedarray.write_h5ad(x, beside(), overwrite=True)),
+    "write_loom": (FACTORS, lambda x: filebackedarray.write_loom(x, beside(), overwrite=True)),
+    "write_tenx": (
+        FACTORS,
+        lambda x: filebackedarray.write_tenx(
+            x,
+            beside(),
+            row_names=[str(row) for row in range(x.shape[0])],
+            column_names=[str(column) for column in range(x.shape[1])],
+            overwrite=True,
+        ),
+    ),
+    "write_anndata": (
+        ("csc", "tree"),
+        lambda x: filebackedarray.write_anndata(filebackedarray.to_anndata(x), beside()),
+    ),
 }
 OPENERS: dict[str, Callable[[Path], Any]] = {
     "open_array": opened(lambda path: filebackedarray.open_array(path, "csc")),
@@ -351,6 +367,19 @@ def test_a_command_is_of_one_state(switch: Switch, name: str) -> None:
         if status != 0:
             raise OSError(err.getvalue())
         return out.getvalue()
+
+    try_all(switch, lambda: switch.path, run)
+
+
+def test_a_conversion_is_of_one_state(switch: Switch, tmp_path: Path) -> None:
+    written = tmp_path / "written.h5"
+
+    def run(path: Path) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+            status = _shell.main(["convert", f"{path}::csc", str(written), "--to", "sparse", "--overwrite", "--quiet"])
+        if status != 0:
+            raise OSError(err.getvalue())
+        return numpy.asarray(filebackedarray.open_array(written))
 
     try_all(switch, lambda: switch.path, run)
 
@@ -477,7 +506,7 @@ def test_no_request_escapes() -> None:
 
 def test_no_command_escapes() -> None:
     (commands,) = (action.choices for action in _shell._parser()._actions if action.choices)
-    assert set(commands) == {*COMMANDS, "bench"}
+    assert set(commands) == {*COMMANDS, "bench", "convert"}
 
 
 def test_rows_are_of_one_state(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
