@@ -30,7 +30,7 @@ from .._show import text as _display
 from .._show.progress import reporting
 from .._show.text import Column, print_json, print_table
 from ..Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix
-from . import bench, check, convert
+from . import check, convert
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -89,14 +89,13 @@ def _warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="filebackedarray", description="Look at arrays and sparse matrices in HDF5 files, and check them."
+        prog="filebackedarray",
+        description="Look at arrays and sparse matrices in HDF5 files, check them, and convert them.",
     )
     parser.add_argument("--version", action="version", version=f"filebackedarray {version('filebackedarray')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[Any], int], what: str, with_name: bool = True, with_untrusted: bool = True
-    ) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[Any], int], what: str, with_name: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
         added.add_argument("file", metavar="FILE", help="an HDF5 file")
         if with_name:
@@ -109,12 +108,11 @@ def _parser() -> argparse.ArgumentParser:
             )
         added.add_argument("--json", action="store_true", help="write JSON")
         added.add_argument("--threads", type=_positive, metavar="N", help="how many threads read and decode")
-        if with_untrusted:
-            added.add_argument(
-                "--untrusted",
-                action="store_true",
-                help="read the file in a process of its own, for one that may have been made to do damage",
-            )
+        added.add_argument(
+            "--untrusted",
+            action="store_true",
+            help="read the file in a process of its own, for one that may have been made to do damage",
+        )
         added.set_defaults(run=run)
         return added
 
@@ -148,15 +146,6 @@ def _parser() -> argparse.ArgumentParser:
     added = commands.add_parser("convert", help=said, description=said[0].upper() + said[1:] + ".")
     convert.add_arguments(added, _positive)
     added.set_defaults(run=convert.convert)
-    bench = command(
-        "bench", _bench, "measure how fast an array is read, beside h5py if it is installed", with_untrusted=False
-    )
-    # In a process of its own it would be another thing, and h5py has none.
-    bench.set_defaults(untrusted=False)
-    bench.add_argument("--rounds", type=_positive, default=5, metavar="N", help="how often each reads (5)")
-    bench.add_argument(
-        "--limit", type=_positive, default=512, metavar="MB", help="how many megabytes are read of a larger array (512)"
-    )
     return parser
 
 
@@ -530,30 +519,3 @@ def _verdict(checked: Any) -> str:
     if checked.damaged:
         return "damaged"
     return f"not checked: {checked.unchecked}" if checked.unchecked else "ok"
-
-
-def _bench(options: Any) -> int:
-    result = bench.bench(_open(options), options.rounds, options.limit << 20)
-    if options.json:
-        print_json({"file": options.file, "name": options.name, **result})
-        return 0
-    sys.stdout.write(
-        f"{result['threads']} threads; best of {options.rounds} rounds, in turns; the file is in the system's cache,"
-        " no chunk in ours\n"
-    )
-    rows = [
-        [
-            task["what"],
-            _display.size(task["bytes"]),
-            f"{task['seconds']['filebackedarray'] * 1000:.2f} ms",
-            "" if "h5py" not in task["seconds"] else f"{task['seconds']['h5py'] * 1000:.2f} ms",
-            "" if task["ratio"] is None else f"{task['ratio']:.2f}",
-        ]
-        for task in result["tasks"]
-    ]
-    columns = [Column("read", folds=True), Column("result", right=True), Column("filebackedarray", right=True)]
-    columns += [Column("h5py", right=True), Column("h5py / ours", right=True)]
-    print_table(columns, rows)
-    if result["note"]:
-        sys.stdout.write(result["note"] + "\n")
-    return 0
