@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -133,3 +134,14 @@ def test_the_architecture_names_no_file_that_is_not_there() -> None:
         assert (package / room).is_dir(), name
         within = "".join(path.read_text("utf-8") for path in (package / room).glob("*.py"))
         assert not module or (package / room / f"{module}.py").exists() or f"def {module}(" in within, name
+
+
+def test_docstrings_say_what_something_is_in_the_common_order() -> None:
+    """No free genitive at the beginning ("Of a block ..."), and no "so many" for a number that has a name."""
+    odd = []
+    for path in (ROOT / "python" / "filebackedarray").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else ""
+            if isinstance(text, str) and re.search(r"^\s*Of\b|\bso many\b", text, re.IGNORECASE):
+                odd.append(f"{path.name}:{node.lineno}: {text.strip()[:60]}")
+    assert odd == []

@@ -36,7 +36,8 @@ BLOCK_BYTES = 1 << 20
 """Bytes of a block of values: as many as those that the engine folds at a time, which fit into a processor's cache."""
 
 _LARGEST = 8
-"""A chunk is taken whole up to so many times the size of a block; beyond that in parts, which the cache makes cheap."""
+"""Maximum size of a chunk that is one block, in blocks; larger ones are split, and the cache keeps them from being
+decoded twice."""
 
 _MOST_THREADS = 8
 """More would need more memory than a sweep may take."""
@@ -52,7 +53,7 @@ class Groups(NamedTuple):
     """What to sum up along an axis apart from each other."""
 
     labels: Array
-    """Of each position of the axis: a number below that of groups."""
+    """The group of each position of the axis: a number from 0 on."""
     number: int
 
 

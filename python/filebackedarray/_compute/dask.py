@@ -45,7 +45,7 @@ _MOST_REPEATED = 1.5
 """How many times on average a chunk may be read by the tasks of one array before there is a warning."""
 
 _INDEX_BYTES = 4
-"""Of the index of a stored element."""
+"""Bytes of the index of a stored element."""
 
 
 def import_dask() -> Any:
@@ -243,7 +243,7 @@ def dask_array(tree: Any, chunks: Any = None, *, sparse: bool | Format = False, 
 
 
 def _over_dask(tree: Any, chunks: Any, sparse: bool | Format) -> dask.array.Array:
-    """Of a tree with a Dask array in it, whose tasks cannot be in tasks of ours: operation by operation."""
+    """Make a Dask array, operation by operation, of a tree that holds one: its tasks cannot be in tasks of ours."""
     from delayedarray import create_dask_array
 
     if sparse:
@@ -317,7 +317,7 @@ def _repeated(node: Node, lengths: Sequence[Sequence[int]]) -> float:
 
 
 def _aligned(source: _Source, limit: int) -> tuple[tuple[int, ...], ...]:
-    """Blocks of whole chunks with about so many bytes at most."""
+    """Choose blocks of whole chunks that have about as many bytes at most."""
     node = source.node
     if 0 in node.shape:
         return tuple((extent,) for extent in node.shape)

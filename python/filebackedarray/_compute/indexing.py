@@ -24,10 +24,10 @@ BLOCK_BYTES = 64 << 20
 """Bytes of rows that an iteration reads at once, unless a single row has more."""
 
 _BLOCK_ELEMENTS = 1 << 23
-"""Of single elements that are asked for, so many are read at once, with those between them."""
+"""Maximum number of elements of the block that is read to look single ones up."""
 
 _WASTE = 4
-"""A block in which single elements are looked up may always be so many times as large as they are."""
+"""Maximum size of a block in which single elements are looked up, in these elements, where that is more."""
 
 
 class _Flag(NamedTuple):
@@ -336,7 +336,7 @@ def blocks(source: Source) -> Iterator[Array]:
 
 
 def _ends(ends: Array, most: int) -> Iterator[int]:
-    """Where blocks of no more than so many rows end: where chunks do, if these are not too large."""
+    """Find where blocks of a maximum number of rows end: where chunks do, if these are not too large."""
     begin = last = 0
     for boundary in map(int, ends):
         if boundary - begin > most and last > begin:

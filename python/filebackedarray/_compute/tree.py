@@ -49,13 +49,15 @@ Index: TypeAlias = "range | Array"
 """Which positions of an axis."""
 
 _LONG = 256
-"""Of so many stored elements each, columns (or rows) are computed one by one."""
+"""Mean number of stored elements per column (or row) above which they are computed one by one, which saves repeating
+the vector."""
 
 _MOST_TICKS = 1 << 20
-"""Of more chunks along an axis, the ends of some are known, which takes no more memory than a block does."""
+"""Maximum number of ends of chunks that are kept per axis; of more only every k-th is, so that they take no more memory
+than a block."""
 
 _MANY = 1 << 23
-"""Of a matrix with more columns (or rows) than this, the pointers are not read to choose blocks of equal size."""
+"""Maximum number of columns (or rows) of which the pointers are read to choose blocks of equal size."""
 
 
 class Compressed(NamedTuple):
@@ -75,7 +77,7 @@ class Compressed(NamedTuple):
         return numpy.diff(self.pointers)
 
     def extents(self) -> tuple[int, int]:
-        """Of the axis that is compressed, and of the other one."""
+        """The extents of the axis that is compressed and of the other one."""
         rows, columns = self.shape
         return (columns, rows) if self.by_column else (rows, columns)
 
@@ -129,10 +131,10 @@ class Compressed(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Of which dataset an array is made, and how that is cut into chunks."""
+    """The dataset that an array is made of, and how it is cut into chunks."""
 
     shape: tuple[int, ...]
-    """Of the dataset, in the order in which its elements are stored."""
+    """Extents of the dataset, in the order in which its elements are stored."""
     chunk: tuple[int, ...]
     axes: tuple[int, ...]
     """Which axis of the dataset each axis of the array is."""

@@ -7,10 +7,10 @@ import numpy
 import numpy.typing
 
 Subset: TypeAlias = Any
-"""Of one axis: a ``range``, ``slice``, list, tuple or integer array."""
+"""What is wanted of one axis: a ``range``, ``slice``, list, tuple or integer array."""
 
 Axis: TypeAlias = "tuple[int, int, int] | numpy.typing.NDArray[numpy.uint64]"
-"""Of one axis: ``(start, length, step)``, or strictly increasing indices."""
+"""One axis for the engine: ``(start, length, step)``, or strictly increasing indices."""
 
 
 class Selection(NamedTuple):
@@ -18,7 +18,7 @@ class Selection(NamedTuple):
 
     axes: tuple[Axis, ...]
     lengths: tuple[int, ...]
-    """Of the engine's answer."""
+    """Extents of the engine's answer."""
     restore: "tuple[numpy.typing.NDArray[numpy.intp], ...] | None"
     """For each axis the positions in the engine's answer; None if that is the answer already."""
 

@@ -36,10 +36,10 @@ SECONDS = 30.0
 """How long a call may take, beside the time for its bytes."""
 
 BYTES_PER_SECOND = 1 << 24
-"""What is read, decoded or returned is allowed a second for each so many bytes, less than any machine needs."""
+"""Minimum number of bytes per second that a worker reads, decodes or returns; any machine does more."""
 
 SMALLEST = 1024
-"""Values are believed to be no more than so many times as large as the file, whatever it says."""
+"""Maximum size of decoded values, in sizes of the file; a file that says more is not believed."""
 
 MEMORY = 4 << 30
 """Bytes that a call may take beside its result."""
@@ -116,7 +116,7 @@ class _Worker:
         self.confined = Confined(bool(answer["files"]), bool(answer["calls"]))
         device, inode = answer["file"]
         self.file = (int(device), int(inode))
-        """Of the file that it can read. The path may lead to another one later."""
+        """Device and number of the file that it can read; the path may lead to another one later."""
 
     def usable(self) -> bool:
         """Not of another process that forked this one, and alive."""
@@ -247,10 +247,10 @@ def _finished(worker: _Worker | None) -> None:
 
 @contextlib.contextmanager
 def patience(most: int) -> Iterator[Patience]:
-    """Give up what is not read yet once so many calls have ended the worker, each of which may take its time.
+    """Stop reading, within a ``with`` statement, after a maximum number of calls that ended the worker.
 
     Args:
-        most: Of so many, the next call raises an :py:class:`EndedError` at once, as long as the body runs.
+        most: The maximum; the next call raises an :py:class:`EndedError` at once, as long as the body runs.
 
     Yields:
         The count.

@@ -160,7 +160,7 @@ class _Memory:
         self._used = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
 
     def limit(self, memory: int) -> None:
-        """Let no call take more than so many bytes."""
+        """Set the maximum of memory that a call may take, in bytes."""
         if self._used is None:
             return
         used = int(os.pread(self._used, 1024, 0).split()[0]) * resource.getpagesize()

@@ -35,17 +35,17 @@ class Entry:
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     by_column: bool | None = None
-    """Of sparse matrices, whether they are compressed by column."""
+    """Whether a sparse matrix is compressed by column."""
     nnz: int | None = None
-    """Of sparse matrices, how many elements are stored."""
+    """Number of stored elements of a sparse matrix."""
     format: str | None = None
     """Title of the format, of an object of one and of its arrays; None where none is known."""
     members: dict[str, str] = field(default_factory=dict)
-    """Of sparse matrices, the names of the datasets ``data``, ``indices`` and ``indptr``."""
+    """Names of the datasets ``data``, ``indices`` and ``indptr`` of a sparse matrix."""
     chunks: Any = None
     """Shape of a chunk; of sparse matrices lengths by member."""
     filters: list[str] = field(default_factory=list)
-    """Of sparse matrices those of ``data``."""
+    """Those of ``data``, for a sparse matrix."""
     storage_size: int | None = None
     """Bytes in the file."""
     compression_ratio: float | None = None

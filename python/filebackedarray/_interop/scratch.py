@@ -24,10 +24,10 @@ from .._engine.memory import as_bytes
 Array = numpy.typing.NDArray[Any]
 
 _BLOCK_BYTES = 32 << 20
-"""Of what is read and written at once."""
+"""Number of bytes that are read and written at once."""
 
 _LARGEST = 8
-"""A chunk is taken whole up to so many times the size of a block."""
+"""Maximum size of a chunk that is taken whole, in blocks."""
 
 
 def folder(needed: int) -> str:

@@ -37,7 +37,7 @@ _BROKEN_PIPE = 141
 """As of a process that ended by SIGINT, or SIGPIPE."""
 
 _MOST_ENDED = 5
-"""So many processes a file that is not trusted may end before the rest of it is left alone."""
+"""Maximum number of processes that a file which is not trusted may end before the rest of it is left alone."""
 
 _STATISTICS = ("count_nonzero", "sum", "mean", "std", "min", "max")
 

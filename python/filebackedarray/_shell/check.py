@@ -24,7 +24,7 @@ WINDOW = 1 << 21
 """Indices of a sparse matrix that are looked at at once."""
 
 _NAMED = 10
-"""So many of the columns (or rows) with the same fault are named."""
+"""Maximum number of columns (or rows) with the same fault that are named."""
 
 _FAULTS = (OSError, KeyError, ValueError, TypeError, IndexError, NotImplementedError, MemoryError)
 

@@ -16,10 +16,10 @@ _LONGEST = 120.0
 """Length of the longest side of a drawing."""
 
 _SHORTEST = 0.25
-"""Of the longest side, at least so much of it is drawn of a shorter one, so that one sees it."""
+"""Minimum length of a side in a drawing, as a share of the longest, so that one sees it."""
 
 _MOST_LINES = 20
-"""Of more chunks along an axis, not every edge is drawn."""
+"""Maximum number of edges of chunks that are drawn along an axis."""
 
 _DEPTH = 0.5
 """How far the third axis goes to the side, for each unit of its length."""

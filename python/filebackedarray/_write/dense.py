@@ -28,7 +28,7 @@ __all__ = ["DenseSink", "write_array"]
 Array = numpy.typing.NDArray[Any]
 
 BLOCK_BYTES = 8 << 20
-"""Of a block that is evaluated at a time."""
+"""Bytes of a block that is evaluated at a time."""
 
 
 def write_array(
@@ -220,7 +220,7 @@ class _Marks(NamedTuple):
     """How R writes missing values of a type (rhdf5's ``h5write``)."""
 
     dtype: numpy.dtype[Any]
-    """Of the elements in the file."""
+    """Type of the elements in the file."""
     missing: Any
     """What stands for a missing one."""
     attribute: tuple[str, Any]

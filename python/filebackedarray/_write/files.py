@@ -24,7 +24,7 @@ Compression = Literal["gzip", "zstd", "lz4", "blosc", "blosc-zstd"] | None
 COMPRESSIONS = ("gzip", "zstd", "lz4", "blosc", "blosc-zstd")
 
 _WAITING_BYTES = 1 << 26
-"""Of chunks that wait for the rest of their elements, unless said otherwise."""
+"""Bytes of chunks that may wait for the rest of their elements, unless said otherwise."""
 
 
 class Options:
@@ -215,7 +215,7 @@ class NewFile:
 
 
 PAGE_BYTES = 8 << 20
-"""Of a page of a file that is read over a network."""
+"""Bytes of a page of a file that is read over a network."""
 
 
 class Sink:
