@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use filebackedarray::dense::Along;
 use filebackedarray::product::{self, Left, Right};
 use filebackedarray::reduce::{Use, View, Wanted};
 use filebackedarray::sparse::{self, Array, Matrix, Types};
@@ -112,6 +113,7 @@ fn try_datasets(trial: &Trial) {
         });
         trial.call("facts", name, |_| dense::facts(path, bytes));
         trial.call("read_path", name, |_| dense::read_path(path, bytes).or(Ok::<_, Error>(String::new())));
+        trial.call("blocks", name, |_| dense::blocks(path, bytes).or(Ok::<_, Error>(Vec::new())));
         trial.call("object", name, |_| contents::object(path, bytes));
         trial.call("attributes", name, |_| contents::attributes(path, bytes, &[b"a".to_vec()]));
         if name != "fields" {
@@ -146,6 +148,23 @@ fn try_datasets(trial: &Trial) {
                     });
                 }
             }
+        }
+    }
+    for (name, shape) in sizes {
+        let points = |extent: u64| Along::Points(vec![0, extent / 2, extent - 1, 0]);
+        let mut each: Vec<Vec<Along>> = vec![shape.iter().map(|&extent| points(extent)).collect()];
+        if let &[rows, columns] = shape {
+            each.extend(selections(columns).into_iter().map(|axis| vec![points(rows), Along::Every(axis)]));
+        }
+        for along in each {
+            trial.call("read_points", name, |control| {
+                let inner = along.iter().map(|along| match along {
+                    Along::Points(_) => 1,
+                    Along::Every(axis) => axis.len(),
+                });
+                let mut out = Bytes::allocate(inner.fold(4usize, usize::saturating_mul), ElementType::F64)?;
+                dense::read_points(path, name.as_bytes(), &along, ElementType::F64, out.bytes(), control)
+            });
         }
     }
     for rows in selections(1 << 24) {
