@@ -105,7 +105,7 @@ def _replace(hdf5array: ModuleType) -> None:
     if hdf5array.Hdf5DenseArraySeed is Hdf5DenseArraySeed:
         return  # ours in its place: see the documentation
     # There if mattress is installed.
-    _mattress = sys.modules.get(f"{__package__}._mattress")
+    _mattress = sys.modules.get(f"{__package__}.mattress")
     dense, sparse = hdf5array.Hdf5DenseArraySeed, hdf5array.Hdf5CompressedSparseMatrixSeed
     try:
         for kind in (dense, sparse):
