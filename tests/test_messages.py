@@ -58,7 +58,17 @@ OPENERS: dict[str, Callable[..., Any]] = {
 }
 
 
-WRITERS = {"DenseSink", "SparseSink", "realize", "write_array", "write_sparse"}
+WRITERS = {
+    "DenseSink",
+    "SparseSink",
+    "realize",
+    "write_array",
+    "write_sparse",
+    "write_anndata",
+    "write_h5ad",
+    "write_loom",
+    "write_tenx",
+}
 """What makes files: its messages are those of `test_write_whole.py`."""
 
 

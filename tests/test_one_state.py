@@ -506,7 +506,7 @@ def test_no_request_escapes() -> None:
 
 def test_no_command_escapes() -> None:
     (commands,) = (action.choices for action in _shell._parser()._actions if action.choices)
-    assert set(commands) == {*COMMANDS, "bench", "convert"}
+    assert set(commands) == {*COMMANDS, "convert"}
 
 
 def test_rows_are_of_one_state(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -446,6 +446,7 @@ impl Draft {
         let c_name = c_name(name, &place)?;
         let Definition { shape, most, element, utf8, chunk, filters, fill } = definition;
         library.provide_decoders();
+        filters.iter().for_each(|step| library.keep_plugins_out(step.id));
         let datatype = library.datatype(*element, *utf8, &place)?;
         let most: Vec<u64> = most.iter().map(|most| most.unwrap_or(H5S_UNLIMITED)).collect();
         let space = library.space(shape, Some(&most), &place)?;
@@ -569,7 +570,9 @@ impl Draft {
         let place = Place::file(&self.target);
         // SAFETY: under the lock; an open file.
         library.written(unsafe { H5Fflush(self.file.id, H5F_scope_t::H5F_SCOPE_LOCAL) }, &place)?;
-        self.file.close(&library, &place)
+        let closed = self.file.close(&library, &place);
+        library.let_plugins_in();
+        closed
     }
 
     /// Closes the file, of which nothing is wanted any more.

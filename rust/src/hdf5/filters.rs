@@ -33,6 +33,9 @@ static PROVIDED: Mutex<Option<Vec<u32>>> = Mutex::new(None);
 /// A folder of plugins in which libhdf5 is to look for a filter that nothing else has.
 static PLUGINS: OnceLock<CString> = OnceLock::new();
 
+/// The filters of which the engine's class stands in the place of a plugin's, while datasets are written.
+static REPLACED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
 /// Whether libhdf5 knows that folder.
 static SEARCHED: AtomicBool = AtomicBool::new(false);
 
@@ -127,6 +130,36 @@ impl Library {
             self.register(id, name, filter);
         }
         false
+    }
+
+    /// Puts the engine's class in the place of a plugin's, before a dataset with this filter is made. libhdf5 would have the
+    /// plugin set the filter's parameters, and what that calls is the libhdf5 of h5py where both are in the process.
+    pub(super) fn keep_plugins_out(&self, id: u32) {
+        let Some(&(_, name, filter)) = OURS.iter().find(|ours| ours.0 == id) else { return };
+        if self.is_ours(id) {
+            return;
+        }
+        // SAFETY: under the lock. Nothing happens while an open dataset uses it.
+        unsafe { H5Zunregister(id as c_int) };
+        self.failure();
+        if self.register(id, name, filter) {
+            provided().iter_mut().for_each(|provided| provided.push(id));
+            REPLACED.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
+    }
+
+    /// Lets libhdf5 have the plugins again, as far as no dataset that is open uses what is in their place.
+    pub(super) fn let_plugins_in(&self) {
+        let mut replaced = REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|&id| {
+            // SAFETY: as above.
+            let gone = unsafe { H5Zunregister(id as c_int) } >= 0;
+            self.failure();
+            if gone {
+                provided().iter_mut().for_each(|provided| provided.retain(|&other| other != id));
+            }
+            !gone
+        });
     }
 
     fn register(&self, id: u32, name: &'static CStr, filter: H5Z_func_t) -> bool {
