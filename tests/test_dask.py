@@ -452,8 +452,9 @@ def test_tasks_take_no_more_threads_than_they_may(dense: tuple[Path, numpy.ndarr
         dense[0],
         str(threads),
     )
-    # Beside those that ask. None is even begun where a task is one thread's.
-    assert int(out) == (0 if threads == 1 else 2)
+    # Beside those that ask: one for each task, and so a second one where both were at work at once. None is begun where
+    # a task is one thread's.
+    assert int(out) in ((0,) if threads == 1 else (1, 2))
 
 
 def test_untrusted_files(dense: tuple[Path, numpy.ndarray]) -> None:
