@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pickle
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import delayedarray
 import h5py
+import hdf5array
+import mattress
 import numpy
 import pytest
 import scipy.sparse
@@ -25,6 +29,7 @@ from filebackedarray import _core, _engine, _shell
 from filebackedarray._compute.reductions import Reductions
 from filebackedarray._engine import untrusted as _untrusted
 from filebackedarray._engine.snapshot import one_state
+from filebackedarray._interop import memory_budget, scratch
 
 SHAPE = (40, 12)
 REQUESTS = ("inspect", "facts", "describe", "members", "attributes", "read_field", "read_path", "read_dense")
@@ -46,6 +51,11 @@ def write(path: Path, state: int) -> None:
         # Of the same length in both states: chunks that are not compressed.
         handle.create_dataset("x", data=values, chunks=(7, 5))
         handle["scalar"] = float(state + 1)
+        # R's missing values, other ones in each state.
+        marked = numpy.arange(12, dtype="i4").reshape(3, 4) + 100 * (state + 1)
+        marked.flat[state::4] = numpy.iinfo("i4").min
+        handle["marked"] = marked
+        handle["marked"].attrs["rhdf5-NA.OK"] = 1
         names = numpy.array([f"state{state}-{number}" for number in range(SHAPE[0])], dtype=object)
         handle.create_dataset("names", data=names, dtype=h5py.string_dtype())
         for name, kind in (("csc", scipy.sparse.csc_matrix), ("csr", scipy.sparse.csr_matrix)):
@@ -273,6 +283,13 @@ WRITERS: dict[str, Recipe] = {
     ),
 }
 OPENERS: dict[str, Callable[[Path], Any]] = {
+    "ReshapedHdf5Array": opened(lambda path: filebackedarray.ReshapedHdf5Array(path, "x", (SHAPE[0] * SHAPE[1],))),
+    "Hdf5DualSparseMatrix": opened(
+        lambda path: filebackedarray.Hdf5DualSparseMatrix(
+            filebackedarray.Hdf5CompressedSparseMatrix(path, "csc", SHAPE, True),
+            filebackedarray.Hdf5CompressedSparseMatrix(path, "csr", SHAPE, False),
+        )
+    ),
     "open_array": opened(lambda path: filebackedarray.open_array(path, "csc")),
     "Hdf5DenseArray": opened(lambda path: filebackedarray.Hdf5DenseArray(path, "names")),
     "Hdf5CompressedSparseMatrix": opened(
@@ -353,6 +370,56 @@ def test_an_operation_on_a_file_that_is_not_trusted(switch: Switch, kind: str, n
     try_all(switch, lambda: arrays(switch.path, untrusted=True)[kind], METHODS[name][1])
 
 
+def in_mattress(x: Any) -> numpy.ndarray:
+    """What mattress has of a matrix: row sums, by its own reading of ours."""
+    result: numpy.ndarray = mattress.initialize(x).row_sums()
+    return result
+
+
+@pytest.mark.parametrize("budget", ["all of it", "a temporary file"])
+@pytest.mark.parametrize("kind", FACTORS)
+def test_a_matrix_in_mattress_is_of_one_state(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, kind: str, budget: str
+) -> None:
+    if budget == "a temporary file":
+        monkeypatch.setattr(scratch, "_BLOCK_BYTES", 200)
+        monkeypatch.setattr(memory_budget, "_budget", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try_all(switch, lambda: arrays(switch.path)[kind], in_mattress)
+
+
+@pytest.mark.parametrize("kind", ["dense", "csc"])
+def test_an_accelerated_array_is_of_one_state(switch: Switch, kind: str) -> None:
+    def prepare() -> Any:
+        if kind == "dense":
+            return hdf5array.Hdf5DenseArray(str(switch.path), "x", native_order=True)
+        return hdf5array.Hdf5CompressedSparseMatrix(str(switch.path), "csc", SHAPE, by_column=True)
+
+    with filebackedarray.accelerate():
+        for run in (lambda x: x.sum(axis=0), lambda x: numpy.asarray(x[:, :])):
+            try_all(switch, prepare, run)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        numpy.ma.asarray,
+        lambda x: numpy.ma.array(x, copy=True),
+        lambda x: numpy.ma.add(x, 1),
+        lambda x: numpy.ma.log(x + 1.0),
+        lambda x: numpy.ma.getmaskarray(x),
+    ],
+)
+def test_what_numpy_ma_makes_of_a_masked_array_is_of_one_state(switch: Switch, run: Callable[[Any], Any]) -> None:
+    # numpy.ma asks for the data and for the mask, each by itself.
+    try_all(
+        switch,
+        lambda: filebackedarray.Hdf5DenseArray(switch.path, "marked", native_order=True, mask_missing=True),
+        run,
+    )
+
+
 @pytest.mark.parametrize("name", OPENERS)
 def test_an_opener_is_of_one_state(switch: Switch, name: str) -> None:
     try_all(switch, lambda: switch.path, OPENERS[name])
@@ -385,6 +452,12 @@ def test_a_conversion_is_of_one_state(switch: Switch, tmp_path: Path) -> None:
 
 
 # ---- nothing escapes ---------------------------------------------------------------------------
+
+LOGIC = {"and", "rand", "or", "ror", "xor", "rxor", "lshift", "rlshift", "rshift", "rrshift"}
+ARITHMETIC = {
+    *(f"{r}{name}" for r in ("", "r") for name in ("add", "sub", "mul", "truediv", "mod", "floordiv", "divmod", "pow")),
+    *("eq", "ne", "ge", "le", "gt", "lt"),
+}
 
 NO_REQUEST = {
     # What an array says without looking into the file: tested below to make no request.
@@ -425,11 +498,60 @@ NO_REQUEST = {
     ),
     *(f"__{name}__" for name in ["pow", "rpow", "eq", "ne", "ge", "le", "gt", "lt", "or", "ror", "and", "rand"]),
 }
+CONSTRUCTED = {
+    # What makes or describes a class or an object.
+    *("__new__", "__init__", "__init_subclass__", "__class_getitem__", "__getattr__"),
+    # What refuses, or leaves the work to what is tested by its own name.
+    *("__array_function__", "__setitem__", "chosen"),
+}
+"""Of these, what cannot be called by itself."""
+
+_CALLS: dict[str, Callable[[Any], Any]] = {
+    **{name: lambda x, name=name: getattr(x, name)(2.0) for name in NO_REQUEST if name.strip("_") in ARITHMETIC},
+    **{name: lambda x, name=name: getattr(x, name)(True) for name in NO_REQUEST if name.strip("_") in LOGIC},
+    **{
+        f"__{name}__": lambda x, name=name: getattr(x, f"__{name}__")() for name in ("len", "abs", "neg", "pos", "hash")
+    },
+    "__invert__": lambda x: ~(x > 1),
+    "__dir__": dir,
+    "__reduce__": pickle.dumps,
+    "astype": lambda x: x.astype("f4"),
+    "reshape": lambda x: x.reshape(x.shape),
+    "swapaxes": lambda x: x.swapaxes(0, 1),
+    "clip": lambda x: x.clip(0, 1),
+    **{
+        name: lambda x, name=name: getattr(x, name)() for name in ("transpose", "squeeze", "conj", "conjugate", "round")
+    },
+    "transposed": lambda x: x.transposed(),
+}
+"""How each is called; what is not here is a property."""
+
+
 OPEN_NOTHING = {
     *("__version__", "accelerate", "decelerate", "limit_threads", "FileBackedArray"),
     *("get_memory_budget", "set_memory_budget", "get_num_threads", "set_num_threads", "set_cache_budget"),
     *("QualityControl", "Statistics", "DenseSink", "SparseSink"),
 }
+
+
+@pytest.mark.parametrize("kind", ["dense", "csc", "dual", "tree", "joined"])
+def test_what_says_so_makes_no_request(switch: Switch, kind: str) -> None:
+    called = set()
+    switch.reset()
+    for name in sorted(NO_REQUEST - CONSTRUCTED):
+        x = arrays(switch.path)[kind]
+        if name.strip("_") in LOGIC:
+            x = x > 1 if name.strip("_")[-5:] != "shift" else x.astype("i4")
+        if not hasattr(x, name):
+            continue
+        switch.count = 0
+        # An operation may be none for an array of this kind.
+        with contextlib.suppress(TypeError, ValueError, AttributeError, NotImplementedError):
+            _CALLS.get(name, lambda x, name=name: getattr(x, name))(x)
+            called.add(name)
+        assert switch.count == 0, f"{name} of {kind} asks the engine for something"
+    # What all arrays have.
+    assert {"shape", "T", "__add__", "__and__", "astype", "clip", "__abs__"} <= called
 
 
 def public_classes() -> dict[str, type]:

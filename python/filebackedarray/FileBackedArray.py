@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +35,7 @@ from ._compute.products import adjoint_matmul, matmul, rmatmul
 from ._compute.reductions import Reductions
 from ._compute.tree import Node, children, compiled
 from ._engine.selection import positions
-from ._engine.snapshot import one_state, within
+from ._engine.snapshot import bound, one_state, within
 from ._show.html import to_html
 
 if TYPE_CHECKING:
@@ -60,6 +62,10 @@ _METHODS = (
     *("conj", "conjugate"),
 )
 """Methods of numpy's arrays that are the functions of the same name."""
+
+
+_last = threading.local()
+"""The masked array that this thread has read last as a whole, and the states of its files."""
 
 
 def _ours(result: Any) -> Any:
@@ -143,7 +149,11 @@ class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if copy is False:
             raise ValueError("an array in a file cannot be one in memory without a copy")
-        return dense(compiled(self), dtype=self.dtype if dtype is None else dtype)
+        with bound() as state:
+            values = dense(compiled(self), dtype=self.dtype if dtype is None else dtype)
+        if isinstance(values, numpy.ma.MaskedArray):
+            _last.read = weakref.ref(self), state
+        return values
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
@@ -210,7 +220,15 @@ class FileBackedArray(Reductions, DelayedArray):  # type: ignore[misc]
 
     @property
     def _mask(self) -> Any:
-        return numpy.ma.getmaskarray(self.__array__()) if has_mask(self._seed) else numpy.ma.nomask
+        if not has_mask(self._seed):
+            return numpy.ma.nomask
+        # numpy.ma has read the data just before, and a mask of another state of the file does not go with them.
+        read, state = getattr(_last, "read", (None, None))
+        _last.read = None, None
+        if read is None or read() is not self:
+            return numpy.ma.getmaskarray(self.__array__())
+        with bound(state):
+            return numpy.ma.getmaskarray(self.__array__())
 
     @property
     def itemsize(self) -> int:
