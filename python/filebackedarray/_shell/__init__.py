@@ -95,6 +95,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"filebackedarray {version('filebackedarray')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    def ready(added: argparse.ArgumentParser, run: Callable[[Any], int]) -> argparse.ArgumentParser:
+        added.add_argument("--json", action="store_true", help="write JSON")
+        added.add_argument("--threads", type=_positive, metavar="N", help="how many threads read and decode")
+        added.add_argument(
+            "--untrusted",
+            action="store_true",
+            help="read the file in a process of its own, for one that may have been made to do damage",
+        )
+        added.set_defaults(run=run)
+        return added
+
     def command(name: str, run: Callable[[Any], int], what: str, with_name: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
         added.add_argument("file", metavar="FILE", help="an HDF5 file")
@@ -106,15 +117,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument(
                 "--by", choices=("column", "row"), help="along what a sparse matrix is compressed, likewise"
             )
-        added.add_argument("--json", action="store_true", help="write JSON")
-        added.add_argument("--threads", type=_positive, metavar="N", help="how many threads read and decode")
-        added.add_argument(
-            "--untrusted",
-            action="store_true",
-            help="read the file in a process of its own, for one that may have been made to do damage",
-        )
-        added.set_defaults(run=run)
-        return added
+        return ready(added, run)
 
     command("ls", _ls, "list the arrays and sparse matrices of a file, and how they are stored", with_name=False)
     command("info", _info, "tell what an array is and how it is stored")
@@ -144,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--quiet", action="store_true", help="show no progress")
     said = "write an array of one file into another, in some format"
     added = commands.add_parser("convert", help=said, description=said[0].upper() + said[1:] + ".")
-    convert.add_arguments(added, _positive)
-    added.set_defaults(run=convert.convert)
+    convert.add_arguments(added)
+    ready(added, convert.convert)
     return parser
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy
 from .._formats.openers import open_array
 from .._show.text import print_json, shape
 from .._write.dense import write_array
+from .._write.files import COMPRESSIONS
 from .._write.h5ad import write_h5ad
 from .._write.loom import write_loom
 from .._write.sparse import write_sparse
@@ -26,15 +26,15 @@ _SEPARATOR = "::"
 """Between the path of a file and the name of what is in it."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
-    """Say what the command takes."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes beside what all commands do."""
     parser.add_argument("file", metavar="IN[::NAME]", help="an HDF5 file, and the name of an array in it")
     parser.add_argument("output", metavar="OUT[::NAME]", help="the file to write, and the name of the array in it")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
     parser.add_argument(
         "--compression",
         default="gzip",
-        choices=("gzip", "zstd", "lz4", "blosc", "none"),
+        choices=(*COMPRESSIONS, "none"),
         help="gzip (the default) is read everywhere, the others where their plugins are",
     )
     parser.add_argument("--level", type=int, metavar="N", help="how much to compress")
@@ -48,13 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Callable[[str], int
     parser.add_argument("--columns", metavar="COLUMNS", help="likewise")
     parser.add_argument("--overwrite", action="store_true", help="replace what exists")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.add_argument("--json", action="store_true", help="write JSON")
-    parser.add_argument("--threads", type=positive, metavar="N", help="how many threads work")
-    parser.add_argument(
-        "--untrusted",
-        action="store_true",
-        help="read the file in a process of its own, for one that may have been made to do damage",
-    )
 
 
 def convert(options: Any) -> int:

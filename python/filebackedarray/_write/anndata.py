@@ -100,9 +100,9 @@ def _items(adata: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def is_large(value: Any) -> bool:
     """Whether an element is written by us: matrices of numbers, in memory, backed or lazy."""
-    if scipy.sparse.issparse(value) or _backed_sparse(value) or not isinstance(value, numpy.ndarray):
-        return scipy.sparse.issparse(value) or _backed_sparse(value) or _lazy(value)
-    return value.dtype.names is None and value.dtype.kind in "iufb" and value.size > _SMALL
+    if isinstance(value, numpy.ndarray):
+        return value.dtype.kind in "iufb" and value.size > _SMALL
+    return scipy.sparse.issparse(value) or _backed_sparse(value) or _lazy(value)
 
 
 def _lazy(value: Any) -> bool:

@@ -6,8 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import numpy.typing
@@ -18,8 +17,8 @@ from .._engine.snapshot import bound
 from .._show.progress import Progress, Report, reporting
 from ..Hdf5DenseArraySeed import Hdf5DenseArray
 from .chunking import Access, Chunks, chunk_shape
-from .files import Compression, NewFile, Options
-from .narrowing import Casting, converted
+from .files import Compression, FileSink, NewFile, Options
+from .narrowing import Casting, check_casting, converted
 from .sources import dense_blocks, source_of
 from .values import fixed_strings, stored_dtype
 
@@ -244,8 +243,7 @@ def _elements(
     node: Node, dtype: Any, casting: Casting, marks: _Marks | None = None
 ) -> tuple[Callable[[tuple[Index, ...]], Array], numpy.dtype[Any], bool]:
     """How to evaluate a block, of which type its elements are in the file, and whether strings are UTF-8."""
-    if casting not in ("exact", "unsafe"):
-        raise ValueError(f"'casting' should be 'exact' or 'unsafe', not {casting!r}")
+    check_casting(casting)
     if marks is not None:
         dtype = marks.dtype
     source = node.dtype
@@ -348,7 +346,7 @@ def put_dimnames(
         file.dimension_scales(name, len(shape), scales, "dimnames")
 
 
-class DenseSink:
+class DenseSink(FileSink):
     """A dense dataset that is written block by block, in any order: a context manager.
 
     ``sink[0:100, :] = block`` writes a block. When the body ends, the file is complete and is put in place; if it
@@ -397,8 +395,7 @@ class DenseSink:
         self.shape = tuple(map(int, shape))
         self.dtype = stored_dtype(dtype)
         self._path, self._name, self._native_order, self._casting = path, name, native_order, casting
-        if casting not in ("exact", "unsafe"):
-            raise ValueError(f"'casting' should be 'exact' or 'unsafe', not {casting!r}")
+        check_casting(casting)
         if not self.shape or any(extent < 1 for extent in self.shape):
             raise ValueError(f"a shape of {self.shape} has nothing to be written block by block; use 'write_array'")
         options = Options(compression, level, shuffle, memory)
@@ -446,26 +443,8 @@ class DenseSink:
         Raises:
             OSError: If that cannot be done. Then the file is what it was.
         """
-        self._file.finish()
+        self._complete()
         return Hdf5DenseArray(self._path, self._name, native_order=self._native_order)
-
-    def discard(self) -> None:
-        """Give up what was written. The file is what it was."""
-        self._file.discard()
-
-    def __enter__(self) -> DenseSink:
-        """Return the sink."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        """Complete the file, or give it up."""
-        if kind is None:
-            self._file.finish()
-        else:
-            self.discard()
-        return False
 
 
 def _box(key: Any, shape: Sequence[int]) -> tuple[list[range], list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy
 import numpy.typing
@@ -14,7 +14,7 @@ from .. import _core
 from .._engine.names import engine_name, engine_path
 from .values import Described, described, stored_dtype
 
-__all__ = ["COMPRESSIONS", "Compression", "NewFile", "Options"]
+__all__ = ["COMPRESSIONS", "Compression", "FileSink", "NewFile", "Options"]
 
 Array = numpy.typing.NDArray[Any]
 
@@ -212,6 +212,37 @@ class NewFile:
             self._writer.set_scale(engine_name(scale), engine_name(label))
         attached = [(axis, engine_name(scale)) for axis, scale in scales]
         self._writer.attach_scales(engine_name(dataset), rank, attached)
+
+
+_Sink = TypeVar("_Sink", bound="FileSink")
+
+
+class FileSink:
+    """What is written part by part: a context manager, which completes the file, or gives it up if the body raises."""
+
+    _file: NewFile
+
+    def _complete(self) -> None:
+        """Put the file in place."""
+        self._file.finish()
+
+    def discard(self) -> None:
+        """Give up what was written. The file is what it was."""
+        self._file.discard()
+
+    def __enter__(self: _Sink) -> _Sink:
+        """Return the sink."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        """Complete the file, or give it up."""
+        if kind is None:
+            self._complete()
+        else:
+            self.discard()
+        return False
 
 
 PAGE_BYTES = 8 << 20

@@ -139,6 +139,30 @@ def names_of(names: Any, extent: int, where: str) -> Array:
     return made
 
 
+def axis_names(given: Any, frame: Array | None, x: Any, axis: int, extent: int, where: str) -> Array:
+    """Names along an axis: those that were given, or else the table's, or the array's own, or numbers."""
+    if given is None:
+        given = frame
+    if given is None:
+        given = getattr(x, ("row_names", "column_names")[axis], None)
+    return names_of(range(extent) if given is None else given, extent, where)
+
+
+def check_unique(names: Array, where: str) -> None:
+    """Refuse names that are there twice, of which readers make something else."""
+    found, counts = numpy.unique(names.astype(numpy.str_), return_counts=True) if len(names) else (names, names)
+    if len(found) != len(names):
+        raise ValueError(f"{where} are there more than once: {found[counts > 1][:3].tolist()}; make them unique first")
+
+
+def check_layers(layers: Mapping[str, Any] | None, x: Any) -> None:
+    """Refuse matrices that are not of the shape of the first one, or that have no name in a file."""
+    for name, layer in (layers or {}).items():
+        check_key(name, "'layers'")
+        if tuple(layer.shape) != tuple(x.shape):
+            raise ValueError(f"layer {name!r} is of shape {tuple(layer.shape)}, and 'x' of {tuple(x.shape)}")
+
+
 def _objects(values: Any) -> list[Any]:
     if isinstance(values, str | bytes):
         raise TypeError(f"a sequence of strings is needed, not the one string {values!r}")
@@ -234,11 +258,11 @@ def _of_objects(values: Sequence[Any], where: str) -> Column:
         made = numpy.empty(len(values), object)
         made[:] = [str(value) for value in values]
         return made
-    for kinds, fill in (((bool, numpy.bool_), False), ((int, numpy.integer), 0)):
-        wrong = (bool, numpy.bool_) if fill == 0 and fill is not False else ()
-        if all(isinstance(value, kinds) and not isinstance(value, wrong) for value in present):
-            filled = numpy.array([fill if gone else value for value, gone in zip(values, missing, strict=True)])
-            return Nullable(filled, missing) if missing.any() else filled
+    truths = [isinstance(value, bool | numpy.bool_) for value in present]
+    if all(truths) or (not any(truths) and all(isinstance(value, int | numpy.integer) for value in present)):
+        fill = False if all(truths) else 0
+        filled = numpy.array([fill if gone else value for value, gone in zip(values, missing, strict=True)])
+        return Nullable(filled, missing) if missing.any() else filled
     if all(isinstance(value, int | float | numpy.integer | numpy.floating) for value in present):
         return numpy.array([numpy.nan if gone else value for value, gone in zip(values, missing, strict=True)], float)
     odd = next(value for value in present if not isinstance(value, str))

@@ -14,7 +14,7 @@ from .._formats.openers import H5adMatrix
 from .._show.progress import Progress
 from .annotations import encode, write_frame, write_mapping
 from .files import Compression
-from .frames import Array, check_key, frame_of, names_of
+from .frames import axis_names, check_key, check_layers, check_unique, frame_of
 from .narrowing import Casting
 from .target import Settings, Target
 
@@ -104,10 +104,7 @@ def write_h5ad(
             names = axis_names(given[axis], frame.index, x, axis, extent, f"the names of '{called}'")
             check_unique(names, f"the names of '{called}'")
             tables.append((called, frame, names))
-    for name, layer in (layers or {}).items():
-        check_key(name, "'layers'")
-        if tuple(layer.shape) != tuple(x.shape):
-            raise ValueError(f"layer {name!r} is of shape {tuple(layer.shape)}, and 'x' of {tuple(x.shape)}")
+    check_layers(layers, x)
     for called, arrays, extent in (("obsm", obsm, n_cells), ("varm", varm, n_features)):
         for name, array in (arrays or {}).items():
             check_key(name, f"'{called}'")
@@ -132,19 +129,3 @@ def write_h5ad(
         for called, mapping in (("obsm", obsm), ("varm", varm), ("obsp", None), ("varp", None), ("uns", uns)):
             write_mapping(target, called, mapping, f"'{called}'")
     return H5adMatrix(path, transpose=transpose)
-
-
-def axis_names(given: Any, frame: Array | None, x: Any, axis: int, extent: int, where: str) -> Array:
-    """Names along an axis: those that were given, or else the table's, or the array's own, or numbers."""
-    if given is None:
-        given = frame
-    if given is None:
-        given = getattr(x, ("row_names", "column_names")[axis], None)
-    return names_of(range(extent) if given is None else given, extent, where)
-
-
-def check_unique(names: Array, where: str) -> None:
-    """Refuse names that are there twice, of which readers make something else."""
-    found, counts = numpy.unique(names.astype(numpy.str_), return_counts=True) if len(names) else (names, names)
-    if len(found) != len(names):
-        raise ValueError(f"{where} are there more than once: {found[counts > 1][:3].tolist()}; make them unique first")

@@ -14,8 +14,7 @@ from .._engine.snapshot import bound
 from .._formats.openers import LoomMatrix
 from .._show.progress import Progress
 from .files import Compression
-from .frames import Array, Categorical, Nullable, check_key, column_of
-from .h5ad import axis_names, check_unique
+from .frames import Array, Categorical, Nullable, axis_names, check_key, check_layers, check_unique, column_of
 from .narrowing import Casting
 from .target import Settings, Target
 
@@ -94,10 +93,7 @@ def write_loom(
             check_unique(names, f"'{argument}'")
             found = {called: names, **{name: values for name, values in found.items() if name != called}}
         attributes.append((group, found))
-    for name, layer in (layers or {}).items():
-        check_key(name, "'layers'")
-        if tuple(layer.shape) != tuple(x.shape):
-            raise ValueError(f"layer {name!r} is of shape {tuple(layer.shape)}, and 'x' of {tuple(x.shape)}")
+    check_layers(layers, x)
     settings = Settings(compression, level, shuffle, chunks, casting, progress, memory)
     with Target(path, settings, overwrite=overwrite, state=state) as target:
         target.group("attrs")

@@ -8,12 +8,25 @@ from typing import Any, Literal, TypeAlias
 import numpy
 import numpy.typing
 
-__all__ = ["Casting", "converted"]
+__all__ = ["Casting", "check_casting", "converted"]
 
 Array = numpy.typing.NDArray[Any]
 
 Casting: TypeAlias = Literal["exact", "unsafe"]
 """What becomes of values that the type in the file does not have: an error, or whatever numpy makes of them."""
+
+
+def check_casting(casting: str) -> None:
+    """Check what the user says of values that the type in the file does not have.
+
+    Args:
+        casting: What they say.
+
+    Raises:
+        ValueError: If it is neither of :py:data:`Casting`.
+    """
+    if casting not in ("exact", "unsafe"):
+        raise ValueError(f"'casting' should be 'exact' or 'unsafe', not {casting!r}")
 
 
 def converted(block: Array, dtype: numpy.dtype[Any], casting: Casting, start: Sequence[int] = ()) -> Array:

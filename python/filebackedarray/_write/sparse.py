@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy
 import numpy.typing
@@ -19,8 +18,8 @@ from .._show.progress import Progress, Report, reporting
 from ..Hdf5CompressedSparseMatrixSeed import Hdf5CompressedSparseMatrix
 from .chunking import CHUNK_ELEMENTS
 from .dense import BLOCK_BYTES, plain
-from .files import Compression, NewFile, Options, Sink
-from .narrowing import Casting, converted
+from .files import Compression, FileSink, NewFile, Options, Sink
+from .narrowing import Casting, check_casting, converted
 from .sources import ScipyLeaf, primary_blocks, source_of, stored_count
 from .values import stored_dtype
 
@@ -220,8 +219,7 @@ class _Parts:
         chunks: int | None = None,
         expected: int | None = None,
     ) -> None:
-        if casting not in ("exact", "unsafe"):
-            raise ValueError(f"'casting' should be 'exact' or 'unsafe', not {casting!r}")
+        check_casting(casting)
         if chunks is not None and chunks < 1:
             raise ValueError(f"'chunks' should be a number of elements, not {chunks}")
         self.shape = (int(shape[0]), int(shape[1]))
@@ -314,7 +312,7 @@ class _Parts:
         return self._done
 
 
-class SparseSink:
+class SparseSink(FileSink):
     """A compressed sparse matrix that is written part by part: a context manager.
 
     ``sink.append(block)`` writes the next columns of a matrix that is compressed by column, or the next rows. When the
@@ -418,6 +416,12 @@ class SparseSink:
             ValueError: If columns (or rows) are missing.
             OSError: If that cannot be done. Then the file is what it was.
         """
+        self._complete()
+        parts = self._parts
+        return Hdf5CompressedSparseMatrix(self._path, self._group, parts.shape, parts.by_column)
+
+    def _complete(self) -> None:
+        """Check that no column (or row) is missing, and put the file in place."""
         parts = self._parts
         try:
             parts.finish()
@@ -426,22 +430,3 @@ class SparseSink:
         except BaseException:
             self._file.discard()
             raise
-        return Hdf5CompressedSparseMatrix(self._path, self._group, parts.shape, parts.by_column)
-
-    def discard(self) -> None:
-        """Give up what was written. The file is what it was."""
-        self._file.discard()
-
-    def __enter__(self) -> SparseSink:
-        """Return the sink."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        """Complete the file, or give it up."""
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-        return False

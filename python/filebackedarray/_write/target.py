@@ -86,13 +86,12 @@ class Target:
         """Put the file in place, or give it up."""
         self._stack.__exit__(kind, error, traceback)
 
-    def group(self, name: str, **attributes: Any) -> None:
-        """Make a group, with attributes, of whose names hyphens are underscores here."""
+    def group(self, name: str) -> None:
+        """Make a group."""
         self.file.group(name)
-        self.file.attributes(name, **attributes)
 
     def attributes(self, name: str, **attributes: Any) -> None:
-        """Write attributes of an object, likewise."""
+        """Write attributes of an object, of whose names hyphens are underscores here."""
         self.file.attributes(name, **attributes)
 
     def strings(self, name: str, values: Any) -> None:

@@ -13,8 +13,7 @@ from .._engine.snapshot import bound
 from .._formats.openers import TenxMatrix
 from .._show.progress import Progress
 from .files import Compression
-from .frames import Array, names_of
-from .h5ad import axis_names
+from .frames import Array, axis_names, names_of
 from .narrowing import Casting
 from .target import Settings, Target
 
