@@ -2,9 +2,9 @@
 
 `python benches/open.py` prints a table; `--write docs/files.md` puts it there, between its marks. The file of each
 index of chunks is written first (a few seconds each) and is in the operating system's cache when it is read. A read is
-of one element, by a process of its own: the *first* makes the seed and reads the index of chunks, the *next* does the
-same again and finds the index in memory. Peak memory is that of both, above what the process took with all its modules
-loaded. h5py opens the file, reads the same element and closes the file.
+of one element, by a process of its own: the *first* makes the seed and looks the chunk up, the *next* does the same
+again and finds the dataset's description in memory. Peak memory is that of both, above what the process took with all
+its modules loaded. h5py opens the file, reads the same element and closes the file.
 """
 
 from __future__ import annotations
